@@ -1,0 +1,137 @@
+//! Every option: its default, its unit, its bound. Read once into one validated value; an unknown key is an error.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// All options of the engine. The field names are the keys of `laterna.toml`.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The folder whose `*.wasm` files are run. Default `plugins`.
+    pub plugins_dir: PathBuf,
+    /// The folder for compiled plugins; private to the engine. Default `.laterna/cache`, beside the configuration file.
+    pub cache_dir: PathBuf,
+    /// Where events come from. Default `kafka`.
+    pub source: SourceKind,
+    /// `[http]`
+    pub http: HttpConfig,
+    /// `[database]`
+    pub database: DatabaseConfig,
+    /// `[kafka]`
+    pub kafka: KafkaConfig,
+    /// `[file]`
+    pub file: FileConfig,
+    /// `[defaults]`: what holds for every projection unless `[projections.NAME]` says otherwise.
+    pub defaults: ProjectionConfig,
+    /// `[projections.NAME]`, already laid over the defaults.
+    pub projections: BTreeMap<String, ProjectionConfig>,
+}
+
+/// The two kinds of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SourceKind {
+    /// A Kafka cluster.
+    Kafka,
+    /// A folder of JSON-lines files.
+    File,
+}
+
+/// `[http]`
+#[derive(Clone, Debug)]
+pub struct HttpConfig {
+    /// Address of the API and the status page. Default `127.0.0.1:8484`. Only loopback addresses are allowed for now,
+    /// as there are no tokens yet, unless `allow_remote` is set.
+    pub listen: SocketAddr,
+    /// Allows an address that is not loopback although nothing guards it (containers). Default false.
+    pub allow_remote: bool,
+}
+
+/// `[database]`
+#[derive(Clone)]
+pub struct DatabaseConfig {
+    /// `postgres://..` or `sqlite://PATH`. Default `sqlite://laterna.db`; `DATABASE_URL` where the key is not set.
+    pub url: Secret,
+    /// Writers of each projection, 1 to 8. Default by measurement; 1 on SQLite.
+    pub writers: usize,
+    /// How long to wait for a connection. Default 5 s.
+    pub connect_timeout: Duration,
+    /// How long one transaction may take until its outcome counts as unknown. Default 60 s.
+    pub commit_timeout: Duration,
+}
+
+/// `[kafka]`
+#[derive(Clone, Debug)]
+pub struct KafkaConfig {
+    /// `HOST:PORT`, several with commas. Default `localhost:9092`.
+    pub bootstrap_servers: String,
+    /// Prefix of the consumer groups: `PREFIX.PROJECTION`. Default `laterna`.
+    pub group_prefix: String,
+    /// How many bytes of events each projection buffers. Default 32 MiB, 1 MiB to 1 GiB.
+    pub buffer_bytes_max: usize,
+    /// Passed to librdkafka as they are; keys that the engine owns are refused.
+    pub properties: BTreeMap<String, Secret>,
+}
+
+/// `[file]`
+#[derive(Clone, Debug)]
+pub struct FileConfig {
+    /// The folder with `TOPIC/PARTITION.jsonl`. Default `events`.
+    pub dir: PathBuf,
+}
+
+/// `[defaults]` and `[projections.NAME]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct ProjectionConfig {
+    /// What happens to an event at fault. Only `halt` for now.
+    pub on_error: OnError,
+    /// `batch.max_events`: events in one commit. Default 20,000; 1 to 100,000.
+    pub batch_events_max: usize,
+    /// `limits.memory`: linear memory of one instance. Default 64 MiB.
+    pub memory_bytes_max: usize,
+    /// `limits.call_time`: deadline of one call of the plugin. Default 1 s, 10 ms to 60 s.
+    pub call_time_max: Duration,
+    /// `limits.changes_per_event`. Default 10,000.
+    pub changes_per_event_max: usize,
+    /// `limits.bytes_per_event`: bytes of changes that one event may return. Default 8 MiB.
+    pub change_bytes_per_event_max: usize,
+    /// `limits.log_lines`: log lines kept per second and projection. Default 100.
+    pub log_lines_per_second_max: u32,
+    /// `slo.lag_seconds`: how far behind is too far, for readers of the metrics. Default 30.
+    pub slo_lag_seconds: u32,
+}
+
+/// What happens to an event at fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnError {
+    /// The projection halts at it.
+    Halt,
+}
+
+/// A value that no log, error or dump shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Secret(String);
+
+impl Secret {
+    /// Wraps a secret.
+    pub fn new(value: impl Into<String>) -> Self {
+        Self(value.into())
+    }
+
+    /// The value itself, for the one place that needs it.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(secret)")
+    }
+}
+
+impl std::fmt::Debug for DatabaseConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DatabaseConfig").field("writers", &self.writers).finish_non_exhaustive()
+    }
+}

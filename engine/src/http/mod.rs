@@ -1,0 +1,1 @@
+//! HTTP: a thin translation of [`crate::control`]; decides nothing.

@@ -1,0 +1,5 @@
+//! One projection generation's data plane.
+
+mod status;
+
+pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};

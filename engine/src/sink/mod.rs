@@ -1,0 +1,129 @@
+//! Where rows go. Hides databases and SQL text behind two traits.
+//!
+//! The sink owns the checkpoint: [`Sink::claim`] is the only way to learn where a partition begins, and
+//! [`Writer::commit`] the only way to move it, together with the rows. There is no `save_checkpoint`: rows without their checkpoint
+//! cannot be written. Every commit is fenced by a compare-and-set on (next_offset, owner_epoch) of all its
+//! partitions at once: if one misses, nothing is written.
+//!
+//! An unknown commit (the connection was lost while the database may have committed) is told as
+//! [`CommitError::Unknown`] and never retried here: the runner re-reads the checkpoints and lets them decide.
+
+mod postgres;
+mod sql;
+mod sqlite;
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+
+use crate::change::{ChangeSet, Schema};
+use crate::checkpoint::{Checkpoint, Generation, LogBounds};
+use crate::error::ErrorKind;
+use crate::event::TopicPartition;
+
+pub use postgres::{PostgresSettings, PostgresSink};
+pub use sqlite::{SqliteSettings, SqliteSink};
+
+/// Something the database said or did.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{message}")]
+pub struct SinkError {
+    /// What must happen next. Poison: a row of the change set is at fault (SQLSTATE classes 22 and 23).
+    pub kind: ErrorKind,
+    /// Stable name of the cause, in snake case: `database_unreachable`, `schema_changed`, `value_rejected`, ...
+    pub code: &'static str,
+    /// What was tried, what the database said (with its code), and what to do. Without secrets.
+    pub message: String,
+}
+
+/// How a commit can fail.
+#[derive(Clone, Debug, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing was written: these partitions belong to somebody else now, or their checkpoint stands elsewhere.
+    #[error("fenced: {} partition(s)", .0.len())]
+    Fenced(Vec<TopicPartition>),
+    /// The database may or may not have committed: re-read the checkpoints and let them say.
+    #[error("outcome unknown: {0}")]
+    Unknown(SinkError),
+    /// Nothing was written.
+    #[error(transparent)]
+    Failed(#[from] SinkError),
+}
+
+/// A generation that is ready to be written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Opened {
+    /// The live generation of the projection.
+    pub generation: Generation,
+    /// Whether it was created by this call.
+    pub created: bool,
+}
+
+/// One table's rows, for tests, `laterna test` and the demo: column names and, row by row in key order, values as JSON
+/// (decimals, timestamps, dates, UUIDs as text, bytes as `{"base64": ..}`), the same from every sink.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableRows {
+    /// Column names in the table's order.
+    pub columns: Vec<String>,
+    /// Rows in key order.
+    pub rows: Vec<Vec<serde_json::Value>>,
+}
+
+/// A database that holds projections.
+pub trait Sink: Send + Sync {
+    /// Makes the live generation of a projection ready: its tables, indexes and views, and its record. Idempotent.
+    ///
+    /// # Errors
+    /// Fatal `schema_changed` where the stored generation has other tables; fatal `name_taken` where a view's name
+    /// belongs to another projection or to somebody's own table.
+    fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>>;
+
+    /// Takes partitions over: raises their owner epoch, so that every earlier owner is fenced, and tells where each
+    /// goes on. A partition without a checkpoint gets one at `LogBounds::start`. Waits for a commit that is under way.
+    ///
+    /// # Errors
+    /// Transient, or fatal where the database refuses.
+    fn claim<'a>(&'a self, generation: &'a Generation, partitions: &'a [LogBounds]) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
+
+    /// The checkpoints as they stand, of all partitions of the generation. Opens a connection of its own.
+    ///
+    /// # Errors
+    /// Transient, or fatal where the database refuses.
+    fn checkpoints<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
+
+    /// A writer with a connection of its own, made when it is first needed.
+    fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;
+
+    /// How many writers may usefully commit side by side; 1 where the database has a single writer.
+    fn writers_max(&self) -> usize;
+
+    /// All rows of a table of the live generation, at most `limit`.
+    ///
+    /// # Errors
+    /// Transient, or fatal where the table does not exist.
+    fn rows<'a>(&'a self, generation: &'a Generation, schema: &'a Schema, table: usize, limit: Option<u64>) -> BoxFuture<'a, Result<TableRows, SinkError>>;
+
+    /// The canonical digest of a table's rows as 64 hexadecimal digits: equal where the rows are, whatever the database.
+    ///
+    /// # Errors
+    /// As for [`Sink::rows`].
+    fn digest<'a>(&'a self, generation: &'a Generation, schema: &'a Schema, table: usize) -> BoxFuture<'a, Result<String, SinkError>>;
+
+    /// Whether the database answers, and what it is: its product and version for people.
+    ///
+    /// # Errors
+    /// What it said instead.
+    fn ping(&self) -> BoxFuture<'_, Result<String, SinkError>>;
+
+    /// Closes all connections that are not a writer's.
+    fn close(&self) -> BoxFuture<'_, ()>;
+}
+
+/// Commits change sets of one generation, one after the other.
+pub trait Writer: Send {
+    /// Writes rows and checkpoints in one transaction, or nothing.
+    ///
+    /// Not cancel safe: the future must be awaited to its end. It bounds its own time; where the deadline passes, the
+    /// outcome is unknown and the connection is not used again.
+    fn commit<'a>(&'a mut self, set: &'a ChangeSet) -> BoxFuture<'a, Result<(), CommitError>>;
+}
