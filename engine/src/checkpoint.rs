@@ -13,6 +13,7 @@
 
 use std::fmt;
 
+use crate::error::{Halt, HaltAt};
 use crate::event::TopicPartition;
 
 /// One build of a projection's tables. A rebuild fills the next one beside the live one.
@@ -84,5 +85,74 @@ impl Advance {
         }
         self.next = later.next;
         Ok(())
+    }
+}
+
+impl Checkpoint {
+    /// Whether the log still goes on where the checkpoint stands.
+    ///
+    /// # Errors
+    /// What to halt with: another topic under the same name (R17), events lost to retention (R15), or a log that is shorter than
+    /// what was applied (R16).
+    pub fn check(&self, log: &LogBounds) -> Result<(), Halt> {
+        let halt = |code, reason, remedy: &str| {
+            let TopicPartition { topic, partition } = &self.partition;
+            let at = HaltAt { topic: topic.to_string(), partition: *partition, offset: self.next_offset, key: None };
+            Err(Halt { code, reason, remedy: remedy.to_owned(), at: Some(at) })
+        };
+        let (next, start, end) = (self.next_offset, log.start, log.end);
+        if let (Some(stored), Some(found)) = (&self.topic_id, &log.topic_id)
+            && stored != found
+        {
+            let reason = format!("the topic was deleted and created again: its id was {stored} and is {found}; the checkpoint {next} belongs to the former one");
+            return halt("topic_recreated", reason, "rebuild the projection from the new topic, or restore the former one");
+        }
+        if next < start {
+            let lost = start - next;
+            let reason = format!("the log begins at {start}: retention removed [{next}, {start}), {lost} offsets that were not applied yet");
+            return halt("retention_gap", reason, "restore the missing events, rebuild from what the log still holds, or accept the gap by moving the checkpoint");
+        }
+        if next > end {
+            let reason = format!("the log ends at {end}, before the checkpoint {next}: it was truncated, restored or created again");
+            return halt("offset_beyond_end", reason, "rebuild the projection from the log as it is now, or restore the log");
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn advance(expected: i64, next: i64) -> Advance {
+        Advance { partition: TopicPartition::new("orders", 0), expected, next, owner_epoch: 1 }
+    }
+
+    #[test]
+    fn advances_join_only_where_one_ends_and_the_next_begins() {
+        let mut first = advance(0, 5);
+        assert_eq!(first.join(advance(5, 9)), Ok(()));
+        assert_eq!(first, advance(0, 9));
+        for refused in [advance(10, 12), advance(8, 12), advance(0, 9), Advance { owner_epoch: 2, ..advance(9, 10) }] {
+            assert_eq!(first.join(refused.clone()), Err(refused));
+            assert_eq!(first, advance(0, 9));
+        }
+    }
+
+    #[test]
+    fn a_log_that_betrays_is_named() {
+        let id = |id: &str| Some(id.to_owned());
+        let stored = Checkpoint { partition: TopicPartition::new("orders", 0), next_offset: 10, owner_epoch: 1, topic_id: id("a") };
+        let log = |start, end, topic_id| LogBounds { partition: stored.partition.clone(), start, end, topic_id };
+        for (log, code) in [
+            (log(0, 10, id("a")), None),
+            (log(10, 10, id("a")), None),
+            (log(0, 99, None), None),
+            (log(11, 99, id("a")), Some("retention_gap")),
+            (log(0, 9, id("a")), Some("offset_beyond_end")),
+            (log(0, 99, id("b")), Some("topic_recreated")),
+        ] {
+            assert_eq!(stored.check(&log).err().map(|halt| halt.code), code, "{log:?}");
+        }
     }
 }

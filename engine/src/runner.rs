@@ -1,5 +1,697 @@
-//! One projection generation's data plane.
+//! One projection generation's data plane: from the source through the plugin into the sink.
+//!
+//! What to do next is decided by the pure [`machine`]; here its actions are carried out and their outcomes told. Invariants: the
+//! loop never waits for the database, the sandbox or a clock (each runs in a task that reports with a [`Message`]); a
+//! database future is never dropped; WASM has run before a transaction opens.
+//!
+//! ```text
+//! Source::take -> Plugin::apply -> ChangeSet::push_event -> Writer::commit
+//!      ^ restart at the checkpoint          (rows and checkpoint, one transaction) |
+//!      +------------------------------ machine <-----------------------------------+
+//! ```
 
+mod machine;
 mod status;
 
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+
+use crate::change::{Change, ChangeSet, Schema};
+use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
+use crate::error::{ErrorKind, Halt, HaltAt};
+use crate::event::{Event, TopicPartition};
+use crate::plugin::{Applied, EventFault, EventFaultKind, Plugin, PluginError};
+use crate::sink::{CommitError, Sink, SinkError, Writer};
+use crate::source::{Source, SourceError, SourceEvent, StartReply};
+
+use machine::{Action, ChunkId, CommitFailure, Failure, Input, Limits, Machine, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
+
+/// How often an idle loop looks at ends and publishes its status.
+const TICK: Duration = Duration::from_millis(250);
+
+/// Bytes of events in one call of the plugin: small beside its memory, large beside the cost of a call.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
+
+/// Events in one call of the plugin: nothing is gained beyond (reference: batches of 10 to 1000 cost the same per event).
+const CHUNK_EVENTS_MAX: usize = 1_000;
+
+/// Makes the source of a generation, once the sink is open.
+pub type MakeSource = Box<dyn FnOnce(&Generation) -> Result<Box<dyn Source>, SourceError> + Send>;
+
+/// What a runner is made of.
+pub struct Parts {
+    /// The build that runs.
+    pub plugin: Arc<Plugin>,
+    /// The file that it was read from.
+    pub plugin_file: String,
+    /// Where its events come from.
+    pub make_source: MakeSource,
+    /// Where its rows go.
+    pub sink: Arc<dyn Sink>,
+    /// Events in one commit, at most.
+    pub batch_events_max: usize,
+    /// Event bytes in one commit, at most about.
+    pub batch_bytes_max: usize,
+    /// Writers that commit side by side, where the projection is not serial.
+    pub writers: usize,
+    /// Calls of the plugin at once.
+    pub sandbox_slots: usize,
+}
+
+/// A running projection generation.
+pub struct Runner {
+    status: watch::Receiver<ProjectionStatus>,
+    stop: mpsc::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Runner {
+    /// Starts the projection in a task of its own.
+    pub fn start(parts: Parts) -> Self {
+        let (publish, status) = watch::channel(status::starting(parts.plugin.schema(), parts.plugin.digest(), &parts.plugin_file));
+        let (stop, stopped) = mpsc::channel(1);
+        let task = tokio::spawn(run(parts, publish, stopped));
+        Self { status, stop, task }
+    }
+
+    /// How it stands; published at least every quarter of a second.
+    pub fn status(&self) -> watch::Receiver<ProjectionStatus> {
+        self.status.clone()
+    }
+
+    /// Stops taking events, finishes or rolls back the commit that is under way, leaves the group.
+    pub async fn stop(self) {
+        // A full channel means that it was told already, a closed one that it has ended.
+        self.stop.try_send(()).ok();
+        if let Err(error) = self.task.await {
+            tracing::error!(%error, "the projection's task did not end in good order");
+        }
+    }
+
+    /// Whether its task has ended.
+    pub fn is_finished(&self) -> bool {
+        self.task.is_finished()
+    }
+}
+
+/// What a task of the loop reports.
+enum Message {
+    Claimed(u64, Result<Vec<Checkpoint>, SinkError>),
+    Applied(ChunkId, Result<Applied, PluginError>, Duration),
+    Committed(usize, Box<dyn Writer>, Box<ChangeSet>, Result<(), CommitError>, Duration),
+    Reread(usize, Result<Vec<Checkpoint>, SinkError>),
+    Retry(Wait),
+}
+
+struct ChunkData {
+    partition: TopicPartition,
+    events: Arc<Vec<Event>>,
+    next_offset: i64,
+    changes: Vec<Vec<Change>>,
+    fault: Option<EventFault>,
+}
+
+struct Lane {
+    /// Away while it commits.
+    writer: Option<Box<dyn Writer>>,
+    open: ChangeSet,
+    open_events: usize,
+    /// Being committed, or to be committed again; away while it is.
+    under_way: Option<Box<ChangeSet>>,
+    under_way_events: usize,
+    /// Timestamps of the events under way, one a chunk, for the latency histogram.
+    open_timestamps: Vec<i64>,
+    under_way_timestamps: Vec<i64>,
+}
+
+struct Shell {
+    plugin: Arc<Plugin>,
+    schema: Arc<Schema>,
+    sink: Arc<dyn Sink>,
+    generation: Generation,
+    source: Box<dyn Source>,
+    machine: Machine,
+    lanes: Vec<Lane>,
+    chunks: HashMap<ChunkId, ChunkData>,
+    reply: Option<StartReply>,
+    messages: mpsc::UnboundedSender<Message>,
+    /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
+    unapplied: HashMap<TopicPartition, VecDeque<(i64, i64)>>,
+    report: Report,
+    stopped: bool,
+}
+
+/// What is known for the status beside the machine's state.
+struct Report {
+    publish: watch::Sender<ProjectionStatus>,
+    halt: Option<Halt>,
+    source_trouble: Option<String>,
+    sink_trouble: Option<String>,
+    counters: Counters,
+    rate: status::Rate,
+    last_progress: Instant,
+    last_sum: i64,
+    mirrored: HashMap<TopicPartition, i64>,
+}
+
+async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: mpsc::Receiver<()>) {
+    let schema = Arc::clone(parts.plugin.schema());
+    let Some(generation) = open(&parts, &publish, &mut stop).await else { return };
+    let source = match (parts.make_source)(&generation) {
+        Ok(source) => source,
+        Err(error) => {
+            halt_before_start(&publish, error.halt);
+            stop.recv().await;
+            return;
+        }
+    };
+    let writers = if schema.is_serial() { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
+    let limits = Limits {
+        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
+        chunk_bytes_max: CHUNK_BYTES_MAX,
+        batch_events_max: parts.batch_events_max,
+        batch_bytes_max: parts.batch_bytes_max,
+        sandbox_slots: parts.sandbox_slots,
+        writers,
+    };
+    let lane = |_| Lane {
+        writer: Some(parts.sink.writer(&generation, &schema, parts.plugin.digest())),
+        open: ChangeSet::new(&schema),
+        open_events: 0,
+        under_way: None,
+        under_way_events: 0,
+        open_timestamps: Vec::new(),
+        under_way_timestamps: Vec::new(),
+    };
+    let (messages, mut inbox) = mpsc::unbounded_channel();
+    let mut shell = Shell {
+        lanes: (0..writers).map(lane).collect(),
+        plugin: parts.plugin,
+        schema,
+        sink: parts.sink,
+        generation,
+        source,
+        machine: Machine::new(limits),
+        chunks: HashMap::new(),
+        reply: None,
+        messages,
+        unapplied: HashMap::new(),
+        report: Report::new(publish),
+        stopped: false,
+    };
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut stopping = false;
+    while !shell.stopped {
+        tokio::select! {
+            event = shell.source.next() => shell.on_source(event),
+            Some(message) = inbox.recv() => shell.on_message(message),
+            _ = tick.tick() => {
+                shell.input(Input::Tick);
+                shell.publish();
+            }
+            _ = stop.recv(), if !stopping => {
+                stopping = true;
+                shell.input(Input::Stop);
+            }
+        }
+    }
+    shell.publish();
+    shell.source.close().await;
+}
+
+/// Opens the generation, however long the database takes to answer. None where it was told to stop meanwhile.
+async fn open(parts: &Parts, publish: &watch::Sender<ProjectionStatus>, stop: &mut mpsc::Receiver<()>) -> Option<Generation> {
+    let mut attempt = 0;
+    loop {
+        let sink = Arc::clone(&parts.sink);
+        let (schema, digest) = (Arc::clone(parts.plugin.schema()), parts.plugin.digest().to_owned());
+        // In a task of its own: it is never dropped half way.
+        let opening = tokio::spawn(async move { sink.open(&schema, &digest).await });
+        match opening.await {
+            Ok(Ok(opened)) => {
+                publish.send_modify(|status| {
+                    status.generation = opened.generation.number;
+                    status.waiting = None;
+                });
+                return Some(opened.generation);
+            }
+            Ok(Err(error)) if error.kind == ErrorKind::Transient => {
+                tracing::warn!(projection = parts.plugin.schema().descriptor.name, %error, "waiting for the database");
+                publish.send_modify(|status| {
+                    status.state = State::Waiting;
+                    status.waiting = Some(error.message);
+                });
+            }
+            Ok(Err(error)) => {
+                halt_before_start(publish, sink_halt(&error));
+                stop.recv().await;
+                return None;
+            }
+            Err(error) => {
+                halt_before_start(publish, internal_error(&error));
+                stop.recv().await;
+                return None;
+            }
+        }
+        attempt += 1;
+        tokio::select! {
+            () = tokio::time::sleep(pause(attempt)) => {}
+            _ = stop.recv() => return None,
+        }
+    }
+}
+
+fn halt_before_start(publish: &watch::Sender<ProjectionStatus>, halt: Halt) {
+    publish.send_modify(|status| {
+        tracing::error!(projection = status.name, %halt, "halted");
+        status.state = State::Halted;
+        status.waiting = None;
+        status.halt = Some(halt);
+    });
+}
+
+impl Shell {
+    fn input(&mut self, input: Input) {
+        self.machine.input(input);
+        while let Some(action) = self.machine.next() {
+            self.execute(action);
+        }
+    }
+
+    fn on_source(&mut self, event: SourceEvent) {
+        match event {
+            SourceEvent::Assigned { partitions, reply } => {
+                self.report.counters.rebalances += 1;
+                self.report.source_trouble = None;
+                self.reply = Some(reply);
+                self.input(Input::Assigned(partitions));
+            }
+            SourceEvent::Revoked(partitions) => {
+                self.report.counters.rebalances += 1;
+                for partition in &partitions {
+                    self.unapplied.remove(partition);
+                    self.report.mirrored.remove(partition);
+                }
+                self.input(Input::Revoked(partitions));
+            }
+            SourceEvent::Ready => self.input(Input::Ready),
+            SourceEvent::Recovered => {
+                tracing::info!(projection = self.generation.projection, "the source works again");
+                self.report.source_trouble = None;
+            }
+            SourceEvent::Failed(error) if error.kind == ErrorKind::Transient => {
+                tracing::warn!(projection = self.generation.projection, %error, "waiting for the source");
+                self.report.source_trouble = Some(error.to_string());
+                self.publish();
+            }
+            SourceEvent::Failed(error) => self.input(Input::Halt(error.halt)),
+        }
+    }
+
+    fn on_message(&mut self, message: Message) {
+        match message {
+            Message::Claimed(id, outcome) => {
+                self.note_sink(outcome.as_ref().err());
+                self.input(Input::Claimed(id, outcome.map_err(|error| sink_failure(&error))));
+            }
+            Message::Applied(id, outcome, took) => {
+                self.report.counters.apply_seconds.observe(took.as_secs_f64());
+                let outcome = match outcome {
+                    Ok(applied) => {
+                        if let Some(chunk) = self.chunks.get_mut(&id) {
+                            chunk.changes = applied.changes;
+                            chunk.fault = applied.fault;
+                        }
+                        Ok(())
+                    }
+                    Err(error) => Err(plugin_failure(&error)),
+                };
+                self.input(Input::Applied(id, outcome));
+            }
+            Message::Committed(lane, writer, set, outcome, took) => self.on_committed(lane, writer, set, outcome, took),
+            Message::Reread(lane, outcome) => {
+                self.note_sink(outcome.as_ref().err());
+                self.input(Input::Reread(lane, outcome.map_err(|error| sink_failure(&error))));
+                // The machine may have learnt that the set is in.
+                self.after_commit(lane);
+            }
+            Message::Retry(wait) => {
+                self.report.counters.retries += 1;
+                self.input(Input::Retry(wait));
+            }
+        }
+    }
+
+    fn on_committed(
+        &mut self,
+        lane: usize,
+        writer: Box<dyn Writer>,
+        set: Box<ChangeSet>,
+        outcome: Result<(), CommitError>,
+        took: Duration,
+    ) {
+        self.lanes[lane].writer = Some(writer);
+        self.lanes[lane].under_way = Some(set);
+        self.report.counters.commit_seconds.observe(took.as_secs_f64());
+        let outcome = match outcome {
+            Ok(()) => {
+                self.note_sink(None);
+                Ok(())
+            }
+            Err(CommitError::Fenced(partitions)) => {
+                self.report.counters.fenced += 1;
+                let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
+                tracing::info!(projection = self.generation.projection, partitions = ?names, "fenced: nothing was written");
+                Err(CommitFailure::Fenced(partitions))
+            }
+            Err(CommitError::Unknown(error)) => {
+                self.report.counters.unknown_commits += 1;
+                tracing::warn!(projection = self.generation.projection, %error, "commit not answered: reading the checkpoints");
+                Err(CommitFailure::Unknown)
+            }
+            Err(CommitError::Failed(error)) => {
+                if error.kind == ErrorKind::Transient {
+                    self.note_sink(Some(&error));
+                }
+                Err(CommitFailure::Failed(self.commit_failure(lane, &error)))
+            }
+        };
+        self.input(Input::Committed(lane, outcome));
+        self.after_commit(lane);
+    }
+
+    /// The failure of a commit, with the event where it can only be one.
+    fn commit_failure(&self, lane: usize, error: &SinkError) -> Failure {
+        let mut failure = sink_failure(error);
+        let advances = self.lanes[lane].under_way.as_ref().map_or(&[][..], |set| &set.advances);
+        if let [only] = advances
+            && error.kind == ErrorKind::Poison
+        {
+            let TopicPartition { topic, partition } = &only.partition;
+            failure.halt.at =
+                Some(HaltAt { topic: topic.to_string(), partition: *partition, offset: only.expected, key: None });
+        }
+        failure
+    }
+
+    /// Counts a set that turned out to be in, once.
+    fn after_commit(&mut self, lane: usize) {
+        let Lane { under_way, under_way_events, under_way_timestamps, .. } = &mut self.lanes[lane];
+        let Some(set) = under_way else { return };
+        let known: HashMap<&TopicPartition, i64> = self.machine.checkpoints().collect();
+        if !set.advances.iter().any(|a| known.get(&a.partition).is_some_and(|&next| next >= a.next)) {
+            return;
+        }
+        let now = now_ms();
+        let counters = &mut self.report.counters;
+        counters.commits += 1;
+        counters.applied += *under_way_events as u64;
+        counters.batch_events.observe(*under_way_events as f64);
+        for timestamp in under_way_timestamps.drain(..).filter(|&t| t >= 0) {
+            counters.latency_seconds.observe((now - timestamp) as f64 / 1000.0);
+        }
+        for stage in &set.stages {
+            for (table, changes) in self.schema.descriptor.tables.iter().zip(&stage.tables) {
+                let count = changes.rows.len() + changes.delete_prefixes.len();
+                if count > 0 {
+                    *counters.rows_written.entry(table.name.clone()).or_default() += count as u64;
+                }
+            }
+        }
+        *under_way = None;
+        self.report.rate.count(self.report.counters.applied);
+    }
+
+    fn note_sink(&mut self, error: Option<&SinkError>) {
+        match error {
+            Some(error) if error.kind == ErrorKind::Transient => {
+                if self.report.sink_trouble.is_none() {
+                    tracing::warn!(projection = self.generation.projection, %error, "waiting for the database");
+                }
+                self.report.sink_trouble = Some(error.message.clone());
+            }
+            _ => self.report.sink_trouble = None,
+        }
+    }
+
+    fn execute(&mut self, action: Action) {
+        match action {
+            Action::Claim(id, bounds) => self.claim(id, bounds),
+            Action::Start(offsets) => {
+                for (partition, _) in &offsets {
+                    self.unapplied.remove(partition);
+                }
+                if let Some(reply) = self.reply.take() {
+                    reply.start(offsets);
+                }
+            }
+            Action::Restart(partition, offset) => {
+                self.unapplied.remove(&partition);
+                self.source.restart(&partition, offset);
+            }
+            Action::Release(partition) => {
+                self.unapplied.remove(&partition);
+                self.source.release(&partition);
+            }
+            Action::Take(id, partition, events_max) => self.take(id, partition, events_max),
+            Action::Apply(id) => self.apply(id),
+            Action::Fold(id, lane) => self.fold(id, lane),
+            Action::Discard(id) => drop(self.chunks.remove(&id)),
+            Action::Commit(lane, advances) => {
+                self.close_set(lane, advances);
+                self.commit(lane);
+            }
+            Action::CommitAgain(lane) => self.commit(lane),
+            Action::DiscardSets(lane) => {
+                let lane = &mut self.lanes[lane];
+                lane.open = ChangeSet::new(&self.schema);
+                lane.open_events = 0;
+                lane.open_timestamps.clear();
+                lane.under_way = None;
+            }
+            Action::Reread(lane) => self.reread(lane),
+            Action::BackOff(wait, attempt) => {
+                let messages = self.messages.clone();
+                tokio::spawn(async move {
+                    tokio::time::sleep(pause(attempt)).await;
+                    // Without a receiver the projection has ended.
+                    messages.send(Message::Retry(wait)).ok();
+                });
+            }
+            Action::Halted(halt) => {
+                tracing::error!(projection = self.generation.projection, %halt, "halted");
+                self.report.halt = Some(halt);
+                self.publish();
+            }
+            Action::Stopped => self.stopped = true,
+        }
+    }
+
+    fn claim(&self, id: u64, bounds: Vec<LogBounds>) {
+        let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
+        tokio::spawn(async move {
+            let outcome = sink.claim(&generation, &bounds).await;
+            messages.send(Message::Claimed(id, outcome)).ok();
+        });
+    }
+
+    fn reread(&self, lane: usize) {
+        let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
+        tokio::spawn(async move {
+            let outcome = sink.checkpoints(&generation).await;
+            messages.send(Message::Reread(lane, outcome)).ok();
+        });
+    }
+
+    fn take(&mut self, id: ChunkId, partition: TopicPartition, events_max: usize) {
+        let batch = self.source.take(&partition, events_max, CHUNK_BYTES_MAX);
+        let taken = batch.as_ref().map(|batch| Taken {
+            events: batch.events.len(),
+            bytes: batch.events.iter().map(Event::bytes).sum(),
+            next_offset: batch.next_offset,
+        });
+        if let Some(batch) = batch {
+            self.report.counters.consumed += batch.events.len() as u64;
+            if let Some(first) = batch.events.first() {
+                self.unapplied.entry(partition.clone()).or_default().push_back((batch.next_offset, first.timestamp_ms));
+            }
+            let chunk = ChunkData {
+                partition,
+                events: Arc::new(batch.events),
+                next_offset: batch.next_offset,
+                changes: Vec::new(),
+                fault: None,
+            };
+            self.chunks.insert(id, chunk);
+        }
+        self.machine.input(Input::Taken(id, taken));
+    }
+
+    fn apply(&self, id: ChunkId) {
+        let Some(chunk) = self.chunks.get(&id) else { return };
+        let (plugin, partition, events) = (Arc::clone(&self.plugin), chunk.partition.clone(), Arc::clone(&chunk.events));
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            let outcome = plugin.apply(&partition, events).await;
+            messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
+        });
+    }
+
+    fn fold(&mut self, id: ChunkId, lane: usize) {
+        let Some(chunk) = self.chunks.remove(&id) else {
+            // The machine folds only chunks that were taken; nothing is in the set, so nothing moves.
+            self.machine.input(Input::Halt(internal_error(&"a chunk is missing")));
+            return;
+        };
+        let lane = &mut self.lanes[lane];
+        let mut fault = None;
+        let mut folded = 0;
+        for (event, changes) in chunk.events.iter().zip(chunk.changes) {
+            if let Err(error) = lane.open.push_event(&self.schema, changes) {
+                fault = Some(change_halt(&chunk.partition, event, &error.to_string()));
+                *self.report.counters.faults.entry("change").or_default() += 1;
+                break;
+            }
+            folded += 1;
+        }
+        if fault.is_none()
+            && let (Some(reason), Some(event)) = (&chunk.fault, chunk.events.get(folded))
+        {
+            *self.report.counters.faults.entry(fault_name(reason.kind)).or_default() += 1;
+            fault = Some(event_halt(&chunk.partition, event, reason));
+        }
+        lane.open_events += folded;
+        lane.open_timestamps.extend(chunk.events.first().map(|event| event.timestamp_ms));
+        let next_offset = match (&fault, chunk.events.get(folded)) {
+            (Some(_), Some(event)) => event.offset,
+            _ => chunk.next_offset,
+        };
+        self.machine.input(Input::Folded(id, next_offset, fault));
+    }
+
+    fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
+        let lane = &mut self.lanes[lane];
+        let mut set = std::mem::replace(&mut lane.open, ChangeSet::new(&self.schema));
+        set.advances = advances;
+        lane.under_way = Some(Box::new(set));
+        lane.under_way_events = std::mem::take(&mut lane.open_events);
+        lane.under_way_timestamps = std::mem::take(&mut lane.open_timestamps);
+    }
+
+    fn commit(&mut self, index: usize) {
+        let lane = &mut self.lanes[index];
+        let (Some(mut writer), Some(set)) = (lane.writer.take(), lane.under_way.take()) else { return };
+        let messages = self.messages.clone();
+        tokio::spawn(async move {
+            let begun = Instant::now();
+            let outcome = writer.commit(&set).await;
+            messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
+        });
+    }
+
+    /// Publishes the status, and tells the source how far its partitions are applied.
+    fn publish(&mut self) {
+        let checkpoints: Vec<(TopicPartition, i64)> =
+            self.machine.checkpoints().map(|(partition, next)| (partition.clone(), next)).collect();
+        for (partition, next) in &checkpoints {
+            if let Some(waiting) = self.unapplied.get_mut(partition) {
+                while waiting.front().is_some_and(|(chunk_next, _)| chunk_next <= next) {
+                    waiting.pop_front();
+                }
+            }
+        }
+        let moved: Vec<(TopicPartition, i64)> = checkpoints
+            .iter()
+            .filter(|(partition, next)| self.report.mirrored.get(partition) != Some(next))
+            .cloned()
+            .collect();
+        if !moved.is_empty() {
+            self.source.committed(&moved);
+            self.report.mirrored.extend(moved);
+        }
+        let ends = self.source.ends();
+        let now = now_ms();
+        let partitions = checkpoints.iter().map(|(partition, next)| {
+            let end = ends.iter().find(|end| end.partition == *partition);
+            let first = self.unapplied.get(partition).and_then(|waiting| waiting.front()).map(|(_, timestamp)| *timestamp);
+            status::partition(partition, *next, end, first, now)
+        });
+        let partitions: Vec<PartitionStatus> = partitions.collect();
+        self.report.publish(&self.generation, partitions, self.machine.is_quiet(), self.stopped);
+    }
+}
+
+fn now_ms() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// How long to wait after so many failures in a row: 0.1 s doubling up to 5 s, of which a random half.
+fn pause(attempt: u32) -> Duration {
+    use std::hash::{BuildHasher, Hasher};
+    let full = Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
+    let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
+    full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
+}
+
+fn sink_halt(error: &SinkError) -> Halt {
+    let remedy = match error.kind {
+        ErrorKind::Poison => "correct the event at its source, or the plugin, and restart the engine",
+        _ => "mend what the message names, then restart the engine",
+    };
+    Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
+}
+
+fn sink_failure(error: &SinkError) -> Failure {
+    Failure { kind: error.kind, halt: sink_halt(error) }
+}
+
+fn plugin_failure(error: &PluginError) -> Failure {
+    let remedy = "mend the plugin, or raise the limit that the message names, then restart the engine".to_owned();
+    Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
+}
+
+fn internal_error(error: &impl std::fmt::Display) -> Halt {
+    let remedy = "restart the engine, and report this: it is a fault of Laterna".to_owned();
+    Halt { code: "internal_error", reason: error.to_string(), remedy, at: None }
+}
+
+fn fault_name(kind: EventFaultKind) -> &'static str {
+    match kind {
+        EventFaultKind::Rejected => "rejected",
+        EventFaultKind::Halted => "halted",
+        EventFaultKind::Trapped => "trapped",
+        EventFaultKind::Invalid => "invalid",
+    }
+}
+
+fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
+    Some(HaltAt {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        offset: event.offset,
+        key: event.key_for_people(),
+    })
+}
+
+fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
+    let (code, remedy) = match fault.kind {
+        EventFaultKind::Rejected => ("event_rejected", "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine"),
+        EventFaultKind::Halted => ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine"),
+        EventFaultKind::Trapped => ("event_trapped", "mend the plugin where the reason points, put the build into plugins/ and restart the engine"),
+        EventFaultKind::Invalid => ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits"),
+    };
+    Halt { code, reason: fault.reason.clone(), remedy: remedy.to_owned(), at: at(partition, event) }
+}
+
+fn change_halt(partition: &TopicPartition, event: &Event, error: &str) -> Halt {
+    let remedy = "mend the plugin so that it checks this value (and rejects the event with its own reason), or correct the event at its source";
+    Halt { code: "change_rejected", reason: error.to_owned(), remedy: remedy.to_owned(), at: at(partition, event) }
+}

@@ -1,10 +1,23 @@
 //! What a projection looks like from outside: plain values that the runner publishes and HTTP, the demo and the metrics show.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
+use tokio::sync::watch;
 
+use super::Report;
+use crate::change::Schema;
+use crate::checkpoint::Generation;
 use crate::error::Halt;
+use crate::event::TopicPartition;
+use crate::source::LogEnd;
+
+/// No checkpoint has moved for so long although there is something to do: the projection is stalled.
+const STALLED_AFTER: Duration = Duration::from_secs(60);
+
+/// Further behind than this is a backlog.
+const BACKLOG_SECONDS: f64 = 10.0;
 
 /// What a projection is doing, by the first rule that holds: halted, stopped, waiting, starting, stalled, catching-up, idle, running.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
@@ -140,5 +153,134 @@ impl Histogram {
         self.buckets[index] += 1;
         self.sum += value;
         self.count += 1;
+    }
+}
+
+/// Events per second, over the last ten seconds.
+#[derive(Debug, Default)]
+pub(super) struct Rate {
+    samples: VecDeque<(Instant, u64)>,
+}
+
+impl Rate {
+    const WINDOW: Duration = Duration::from_secs(10);
+
+    /// Takes note of how many events have been applied so far.
+    pub(super) fn count(&mut self, applied: u64) {
+        let now = Instant::now();
+        while self.samples.len() > 1 && self.samples.get(1).is_some_and(|(at, _)| now - *at > Self::WINDOW) {
+            self.samples.pop_front();
+        }
+        // A sample every tenth of a second is enough.
+        if self.samples.back().is_none_or(|(at, _)| now - *at > Duration::from_millis(100)) {
+            self.samples.push_back((now, applied));
+        }
+    }
+
+    fn per_second(&self, applied: u64) -> f64 {
+        let Some((at, before)) = self.samples.front() else { return 0.0 };
+        let seconds = at.elapsed().as_secs_f64().max(0.1);
+        (applied - before) as f64 / seconds
+    }
+}
+
+/// The status of a projection of which nothing is known yet.
+pub(super) fn starting(schema: &Schema, plugin_digest: &str, plugin_file: &str) -> ProjectionStatus {
+    ProjectionStatus {
+        name: schema.descriptor.name.clone(),
+        generation: 0,
+        revision: schema.descriptor.revision,
+        plugin_digest: plugin_digest.to_owned(),
+        plugin_file: plugin_file.to_owned(),
+        state: State::Starting,
+        halt: None,
+        waiting: None,
+        lag_events: None,
+        lag_seconds: None,
+        rate_per_second: 0.0,
+        partitions: Vec::new(),
+        counters: Counters::default(),
+    }
+}
+
+/// The status of one partition. `first_ms` is the timestamp of the first event that was taken and not applied yet.
+pub(super) fn partition(partition: &TopicPartition, next: i64, log: Option<&LogEnd>, first_ms: Option<i64>, now_ms: i64) -> PartitionStatus {
+    let start = log.and_then(|log| log.start);
+    let end = log.and_then(|log| log.end);
+    // Expired events are lost, not behind.
+    let lag_events = end.map(|end| (end - next.max(start.unwrap_or(next))).max(0));
+    let first_ms = first_ms.or(log.and_then(|log| log.first_buffered_timestamp_ms)).filter(|&ms| ms >= 0);
+    let lag_seconds = match (lag_events, first_ms) {
+        (Some(0), _) => Some(0.0),
+        (_, Some(first)) => Some((now_ms - first).max(0) as f64 / 1000.0),
+        _ => None,
+    };
+    PartitionStatus {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        next_offset: next,
+        end_offset: end,
+        log_start_offset: start,
+        lag_events,
+        lag_seconds,
+        retention_margin_events: start.map(|start| next - start),
+    }
+}
+
+impl Report {
+    pub(super) fn new(publish: watch::Sender<ProjectionStatus>) -> Self {
+        Self {
+            publish,
+            halt: None,
+            source_trouble: None,
+            sink_trouble: None,
+            counters: Counters::default(),
+            rate: Rate::default(),
+            last_progress: Instant::now(),
+            last_sum: 0,
+            mirrored: std::collections::HashMap::new(),
+        }
+    }
+
+    /// Works out the state and tells everybody.
+    pub(super) fn publish(&mut self, generation: &Generation, partitions: Vec<PartitionStatus>, quiet: bool, stopped: bool) {
+        let lag_events: Option<i64> = partitions.iter().map(|p| p.lag_events).sum();
+        let lag_seconds = partitions.iter().map(|p| p.lag_seconds).try_fold(0.0, |most: f64, s| Some(most.max(s?)));
+        let sum = partitions.iter().map(|p| p.next_offset).sum();
+        if sum != self.last_sum || lag_events == Some(0) {
+            self.last_sum = sum;
+            self.last_progress = Instant::now();
+        }
+        let waiting = self.sink_trouble.clone().or_else(|| self.source_trouble.clone());
+        let state = if self.halt.is_some() {
+            State::Halted
+        } else if stopped {
+            State::Stopped
+        } else if waiting.is_some() {
+            State::Waiting
+        } else if partitions.is_empty() {
+            State::Starting
+        } else if lag_events == Some(0) && quiet {
+            State::Idle
+        } else if self.last_progress.elapsed() > STALLED_AFTER {
+            State::Stalled
+        } else if lag_seconds.is_some_and(|seconds| seconds > BACKLOG_SECONDS) {
+            State::CatchingUp
+        } else {
+            State::Running
+        };
+        self.rate.count(self.counters.applied);
+        let rate_per_second = self.rate.per_second(self.counters.applied);
+        self.publish.send_modify(|status| {
+            status.generation = generation.number;
+            status.state = state;
+            status.halt.clone_from(&self.halt);
+            status.waiting = waiting;
+            status.lag_events = if partitions.is_empty() { None } else { lag_events };
+            status.lag_seconds = if partitions.is_empty() { None } else { lag_seconds };
+            status.rate_per_second = rate_per_second;
+            status.partitions = partitions;
+            status.counters.clone_from(&self.counters);
+        });
     }
 }

@@ -1,0 +1,790 @@
+//! What to do next for a projection and its partitions: a pure state machine. Inputs in, actions out, no clock, no I/O.
+//!
+//! Events travel in *chunks* (a run of events of one partition, applied by one call of the plugin). A chunk is taken from the source,
+//! applied in the sandbox (several at once), folded into the *open* change set of its partition's writer in offset order, and committed
+//! with that set. While a writer commits one set, the next one opens.
+//!
+//! Invariants:
+//! - For each partition, `committed <= folded <= taken`, and what is folded into a set is exactly `[advance.expected, advance.next)`.
+//! - A writer has at most one commit under way; a set is committed only after the one before it is known to be in.
+//! - Whatever goes wrong with a set (fenced, found missing, refused), every partition of it and of the open set behind it is claimed
+//!   again and starts anew where the database says. Nothing computed before is used: chunks carry the partition's *run*.
+//! - A fault takes effect when its chunk's turn comes, so it is the first in offset order whatever finished first.
+//!
+//! ```text
+//! assigned -> Claiming -> Active -> (fenced) Fenced -> Claiming -> Active ..
+//! Running -> Halting -> Halted        Running | Halted -> Stopping -> Stopped
+//! ```
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::checkpoint::{Advance, Checkpoint, LogBounds};
+use crate::error::{ErrorKind, Halt};
+use crate::event::TopicPartition;
+
+/// A fenced partition waits as long as after so many failures: its new owner has it, or the group will say so.
+const FENCED_ATTEMPT: u32 = 4;
+
+/// Number of a chunk, unique in a machine.
+pub(crate) type ChunkId = u64;
+
+/// Bounds of the pipeline.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Limits {
+    /// Events in one call of the plugin.
+    pub(crate) chunk_events_max: usize,
+    /// Event bytes in one call of the plugin.
+    pub(crate) chunk_bytes_max: usize,
+    /// Events in one commit.
+    pub(crate) batch_events_max: usize,
+    /// Event bytes in one commit, and in the chunks that wait for one.
+    pub(crate) batch_bytes_max: usize,
+    /// Chunks in the sandbox at once.
+    pub(crate) sandbox_slots: usize,
+    /// Writers that partitions are dealt to.
+    pub(crate) writers: usize,
+}
+
+/// A chunk that was taken from the source.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taken {
+    /// How many events; 0 where the checkpoint only moves over markers.
+    pub(crate) events: usize,
+    /// Their bytes.
+    pub(crate) bytes: usize,
+    /// The first offset after the chunk.
+    pub(crate) next_offset: i64,
+}
+
+/// What happened.
+#[derive(Debug)]
+pub(crate) enum Input {
+    /// The source was given partitions; it waits for [`Action::Start`].
+    Assigned(Vec<LogBounds>),
+    /// The source lost partitions.
+    Revoked(Vec<TopicPartition>),
+    /// Some partition may have events to take.
+    Ready,
+    /// The answer to [`Action::Claim`].
+    Claimed(u64, Result<Vec<Checkpoint>, Failure>),
+    /// The answer to [`Action::Take`], at once.
+    Taken(ChunkId, Option<Taken>),
+    /// The answer to [`Action::Apply`]: whether the plugin could be run at all.
+    Applied(ChunkId, Result<(), Failure>),
+    /// The answer to [`Action::Fold`], at once: so many events, up to this offset, are in the open set; then came the fault, if any.
+    Folded(ChunkId, i64, Option<Halt>),
+    /// The answer to [`Action::Commit`].
+    Committed(usize, Result<(), CommitFailure>),
+    /// The answer to [`Action::Reread`]: the generation's checkpoints.
+    Reread(usize, Result<Vec<Checkpoint>, Failure>),
+    /// The pause of an [`Action::BackOff`] is over.
+    Retry(Wait),
+    /// Some time has passed: an open set that has been open since the last tick is old.
+    Tick,
+    /// Halt for a reason from outside (the log betrayed, the sink refused).
+    Halt(Halt),
+    /// Stop in good order.
+    Stop,
+}
+
+/// What went wrong, as far as the machine needs to know.
+#[derive(Clone, Debug)]
+pub(crate) struct Failure {
+    pub(crate) kind: ErrorKind,
+    /// What to halt with, where the kind asks for it.
+    pub(crate) halt: Halt,
+}
+
+/// How a commit failed.
+#[derive(Clone, Debug)]
+pub(crate) enum CommitFailure {
+    /// Nothing was written; these partitions are somebody else's or stand elsewhere.
+    Fenced(Vec<TopicPartition>),
+    /// Perhaps written.
+    Unknown,
+    /// Nothing was written.
+    Failed(Failure),
+}
+
+/// What is waited for before it is tried again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Wait {
+    Commit(usize),
+    Reread(usize),
+    Claim(u64),
+    Apply(ChunkId),
+    /// A fenced partition, and the run in which it was fenced.
+    Fenced(TopicPartition, u64),
+}
+
+/// What to do.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    /// Take the partitions over in the database.
+    Claim(u64, Vec<LogBounds>),
+    /// Deliver these partitions from these offsets: the answer to the last [`Input::Assigned`].
+    Start(Vec<(TopicPartition, i64)>),
+    /// Deliver a partition anew.
+    Restart(TopicPartition, i64),
+    /// Deliver nothing of a partition until a restart.
+    Release(TopicPartition),
+    /// Take a chunk of at most so many events from the source; answer with [`Input::Taken`] before anything else.
+    Take(ChunkId, TopicPartition, usize),
+    /// Run the plugin over a chunk.
+    Apply(ChunkId),
+    /// Fold a chunk into the open set of a writer; answer with [`Input::Folded`] before anything else.
+    Fold(ChunkId, usize),
+    /// Forget a chunk.
+    Discard(ChunkId),
+    /// Close the writer's open set and commit it with these advances.
+    Commit(usize, Vec<Advance>),
+    /// Commit the writer's last set once more.
+    CommitAgain(usize),
+    /// Drop the writer's open set, and the one under way.
+    DiscardSets(usize),
+    /// Read the checkpoints of the generation.
+    Reread(usize),
+    /// Wait, longer with each attempt (from 1), then send [`Input::Retry`].
+    BackOff(Wait, u32),
+    /// The projection stands still from now on.
+    Halted(Halt),
+    /// Everything is done.
+    Stopped,
+}
+
+#[derive(Debug)]
+enum Phase {
+    Running,
+    /// What precedes the fault is being committed.
+    Halting(Halt),
+    Halted,
+    Stopping,
+    Stopped,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Claim {
+    /// A claim is under way.
+    Claiming,
+    /// Ours under this owner epoch.
+    Active(i64),
+    /// Somebody else's, or elsewhere; to be claimed again if it is still assigned.
+    Fenced,
+}
+
+#[derive(Debug)]
+struct Partition {
+    bounds: LogBounds,
+    /// Raised whenever what was computed before must not be used any more.
+    run: u64,
+    claim: Claim,
+    writer: usize,
+    committed: i64,
+    folded: i64,
+    taken: i64,
+    chunks: VecDeque<Chunk>,
+    /// Whether the source may have more.
+    data: bool,
+}
+
+#[derive(Debug)]
+struct Chunk {
+    id: ChunkId,
+    taken: Taken,
+    applied: bool,
+    attempt: u32,
+}
+
+#[derive(Debug, Default)]
+struct Set {
+    advances: Vec<Advance>,
+    events: usize,
+    bytes: usize,
+    ticks: u32,
+}
+
+#[derive(Debug)]
+struct WriterState {
+    open: Set,
+    under_way: Option<Set>,
+    /// Attempts in a row that failed.
+    attempt: u32,
+    /// Whether the set under way waits for a retry.
+    waits: bool,
+    /// Events in the next commit at most; halved when the database finds an event at fault, until it is alone.
+    events_max: usize,
+}
+
+#[derive(Debug)]
+struct PendingClaim {
+    id: u64,
+    partitions: Vec<(LogBounds, u64)>,
+    /// Whether the source waits for the answer.
+    assigned: bool,
+    attempt: u32,
+}
+
+/// The state of a projection generation's data plane.
+#[derive(Debug)]
+pub(crate) struct Machine {
+    limits: Limits,
+    phase: Phase,
+    partitions: BTreeMap<TopicPartition, Partition>,
+    writers: Vec<WriterState>,
+    claims: Vec<PendingClaim>,
+    queue: VecDeque<Action>,
+    next_id: u64,
+    applying: usize,
+    /// The partition that is looked at first, so that none is favoured.
+    turn: usize,
+}
+
+impl Machine {
+    pub(crate) fn new(limits: Limits) -> Self {
+        let writer = || WriterState {
+            open: Set::default(),
+            under_way: None,
+            attempt: 0,
+            waits: false,
+            events_max: limits.batch_events_max,
+        };
+        Self {
+            limits,
+            phase: Phase::Running,
+            partitions: BTreeMap::new(),
+            writers: (0..limits.writers.max(1)).map(|_| writer()).collect(),
+            claims: Vec::new(),
+            queue: VecDeque::new(),
+            next_id: 0,
+            applying: 0,
+            turn: 0,
+        }
+    }
+
+    /// The checkpoint of each partition that is ours, as far as we know.
+    pub(crate) fn checkpoints(&self) -> impl Iterator<Item = (&TopicPartition, i64)> {
+        self.partitions.iter().filter(|(_, p)| p.claim != Claim::Claiming || p.run > 0).map(|(tp, p)| (tp, p.committed))
+    }
+
+    /// Whether nothing is under way and the source was found empty.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.claims.is_empty()
+            && self.writers.iter().all(|w| w.under_way.is_none() && w.open.advances.is_empty())
+            && self.partitions.values().all(|p| p.chunks.is_empty() && !p.data)
+    }
+
+    /// Takes note of what happened. Then call [`Machine::next`] until it gives nothing.
+    pub(crate) fn input(&mut self, input: Input) {
+        match input {
+            Input::Assigned(bounds) => self.assigned(bounds),
+            Input::Revoked(partitions) => self.revoked(&partitions),
+            Input::Ready => self.partitions.values_mut().for_each(|p| p.data = true),
+            Input::Claimed(id, outcome) => self.claimed(id, outcome),
+            Input::Taken(id, taken) => self.taken(id, taken),
+            Input::Applied(id, outcome) => self.applied(id, outcome),
+            Input::Folded(id, next_offset, fault) => self.folded(id, next_offset, fault),
+            Input::Committed(writer, Ok(())) => self.commit_is_in(writer),
+            Input::Committed(writer, Err(failure)) => self.commit_failed(writer, failure),
+            Input::Reread(writer, outcome) => self.reread(writer, outcome),
+            Input::Retry(wait) => self.retry(wait),
+            Input::Tick => self.writers.iter_mut().for_each(|w| w.open.ticks += 1),
+            Input::Halt(halt) => self.halt(halt),
+            Input::Stop => self.stop(),
+        }
+    }
+
+    /// The next thing to do, or nothing until the next input.
+    pub(crate) fn next(&mut self) -> Option<Action> {
+        if let Some(action) = self.queue.pop_front() {
+            return Some(action);
+        }
+        match self.phase {
+            Phase::Running => self.next_fold().or_else(|| self.next_commit()).or_else(|| self.next_take()),
+            Phase::Halting(_) | Phase::Stopping => self.next_commit().or_else(|| self.settle()),
+            Phase::Halted | Phase::Stopped => None,
+        }
+    }
+
+    fn id(&mut self) -> u64 {
+        self.next_id += 1;
+        self.next_id
+    }
+
+    // ---- claiming ----
+
+    fn assigned(&mut self, bounds: Vec<LogBounds>) {
+        if !matches!(self.phase, Phase::Running) {
+            self.queue.push_back(Action::Start(Vec::new()));
+            return;
+        }
+        let writers = self.writers.len();
+        for bounds in &bounds {
+            let writer = usize::try_from(bounds.partition.partition).unwrap_or(0) % writers;
+            let run = self.id();
+            if let Some(old) = self.partitions.get_mut(&bounds.partition) {
+                discard_chunks(old, &mut self.queue);
+            }
+            let partition = Partition {
+                bounds: bounds.clone(),
+                run,
+                claim: Claim::Claiming,
+                writer,
+                committed: bounds.start,
+                folded: bounds.start,
+                taken: bounds.start,
+                chunks: VecDeque::new(),
+                data: false,
+            };
+            self.partitions.insert(bounds.partition.clone(), partition);
+        }
+        self.claim(bounds.into_iter().map(|b| b.partition).collect(), true);
+    }
+
+    fn claim(&mut self, partitions: Vec<TopicPartition>, assigned: bool) {
+        let id = self.id();
+        let mut claimed = Vec::new();
+        for tp in partitions {
+            let run = self.id();
+            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            partition.run = run;
+            partition.claim = Claim::Claiming;
+            partition.data = false;
+            discard_chunks(partition, &mut self.queue);
+            claimed.push((partition.bounds.clone(), run));
+        }
+        if claimed.is_empty() && !assigned {
+            return;
+        }
+        let bounds = claimed.iter().map(|(b, _)| b.clone()).collect();
+        self.claims.push(PendingClaim { id, partitions: claimed, assigned, attempt: 0 });
+        self.queue.push_back(Action::Claim(id, bounds));
+    }
+
+    fn claimed(&mut self, id: u64, outcome: Result<Vec<Checkpoint>, Failure>) {
+        let Some(at) = self.claims.iter().position(|c| c.id == id) else { return };
+        let checkpoints = match outcome {
+            Ok(checkpoints) => checkpoints,
+            Err(failure) if failure.kind == ErrorKind::Transient && matches!(self.phase, Phase::Running) => {
+                let claim = &mut self.claims[at];
+                claim.attempt += 1;
+                self.queue.push_back(Action::BackOff(Wait::Claim(id), claim.attempt));
+                return;
+            }
+            Err(failure) => {
+                let claim = self.claims.swap_remove(at);
+                if claim.assigned {
+                    self.queue.push_back(Action::Start(Vec::new()));
+                }
+                return self.halt(failure.halt);
+            }
+        };
+        let claim = self.claims.swap_remove(at);
+        let mut starts = Vec::new();
+        let mut betrayal = None;
+        for (bounds, run) in &claim.partitions {
+            let Some(partition) = self.partitions.get_mut(&bounds.partition) else { continue };
+            let Some(checkpoint) = checkpoints.iter().find(|c| c.partition == bounds.partition) else { continue };
+            if partition.run != *run {
+                continue;
+            }
+            partition.committed = checkpoint.next_offset;
+            partition.folded = checkpoint.next_offset;
+            partition.taken = checkpoint.next_offset;
+            // The bounds of a partition that has been ours for a while are old: only the source can tell then.
+            if claim.assigned && let Err(halt) = checkpoint.check(bounds) {
+                betrayal.get_or_insert(halt);
+                continue;
+            }
+            partition.claim = Claim::Active(checkpoint.owner_epoch);
+            partition.data = true;
+            starts.push((bounds.partition.clone(), checkpoint.next_offset));
+        }
+        let running = matches!(self.phase, Phase::Running) && betrayal.is_none();
+        if claim.assigned {
+            self.queue.push_back(Action::Start(if running { starts } else { Vec::new() }));
+        } else if running {
+            self.queue.extend(starts.into_iter().map(|(tp, offset)| Action::Restart(tp, offset)));
+        }
+        if let Some(halt) = betrayal {
+            self.halt(halt);
+        }
+    }
+
+    fn revoked(&mut self, partitions: &[TopicPartition]) {
+        for tp in partitions {
+            // What is folded already may still be committed: if nobody has claimed the partition since, it is right,
+            // and if somebody has, the fence stops it.
+            if let Some(mut partition) = self.partitions.remove(tp) {
+                discard_chunks(&mut partition, &mut self.queue);
+            }
+        }
+    }
+
+    // ---- taking, applying, folding ----
+
+    fn taken(&mut self, id: ChunkId, taken: Option<Taken>) {
+        let Some(partition) = self.partitions.values_mut().find(|p| p.chunks.back().is_some_and(|c| c.id == id)) else {
+            return;
+        };
+        let Some(taken) = taken else {
+            partition.chunks.pop_back();
+            partition.data = false;
+            return;
+        };
+        partition.taken = taken.next_offset;
+        if let Some(chunk) = partition.chunks.back_mut() {
+            chunk.taken = taken;
+            chunk.applied = taken.events == 0;
+        }
+        if taken.events > 0 {
+            self.applying += 1;
+            self.queue.push_back(Action::Apply(id));
+        }
+    }
+
+    fn applied(&mut self, id: ChunkId, outcome: Result<(), Failure>) {
+        let chunk = self.partitions.values_mut().flat_map(|p| p.chunks.iter_mut()).find(|c| c.id == id);
+        match (chunk, outcome) {
+            (Some(chunk), Err(failure)) if failure.kind == ErrorKind::Transient => {
+                chunk.attempt += 1;
+                self.queue.push_back(Action::BackOff(Wait::Apply(id), chunk.attempt));
+                return;
+            }
+            (Some(_), Err(failure)) => self.halt(failure.halt),
+            (Some(chunk), Ok(())) => chunk.applied = true,
+            // The chunk's partition went away, or its run is over.
+            (None, _) => {}
+        }
+        self.applying = self.applying.saturating_sub(1);
+    }
+
+    fn next_fold(&mut self) -> Option<Action> {
+        for (index, writer) in self.writers.iter().enumerate() {
+            let ready = self.partitions.values().filter(|p| p.writer == index && matches!(p.claim, Claim::Active(_)));
+            let candidates: Vec<&Partition> = ready.filter(|p| p.head_fits(writer, &self.limits) == Some(true)).collect();
+            if candidates.is_empty() {
+                continue;
+            }
+            self.turn = self.turn.wrapping_add(1);
+            let chosen = candidates[self.turn % candidates.len()];
+            return chosen.chunks.front().map(|c| Action::Fold(c.id, index));
+        }
+        None
+    }
+
+    fn folded(&mut self, id: ChunkId, next_offset: i64, fault: Option<Halt>) {
+        let Some((tp, partition)) = self.partitions.iter_mut().find(|(_, p)| p.chunks.front().is_some_and(|c| c.id == id))
+        else {
+            return;
+        };
+        let (Some(chunk), Claim::Active(owner_epoch)) = (partition.chunks.pop_front(), partition.claim) else { return };
+        let advance =
+            Advance { partition: tp.clone(), expected: partition.folded, next: next_offset, owner_epoch };
+        partition.folded = next_offset;
+        let set = &mut self.writers[partition.writer].open;
+        set.events += chunk.taken.events;
+        set.bytes += chunk.taken.bytes;
+        if advance.next > advance.expected {
+            let mut left = Some(advance);
+            for earlier in &mut set.advances {
+                left = left.and_then(|advance| earlier.join(advance).err());
+            }
+            set.advances.extend(left);
+        }
+        if let Some(halt) = fault {
+            self.halt(halt);
+        }
+    }
+
+    fn next_take(&mut self) -> Option<Action> {
+        if self.applying >= self.limits.sandbox_slots {
+            return None;
+        }
+        let count = self.partitions.len();
+        for step in 0..count {
+            let at = (self.turn + step) % count;
+            let Some((tp, partition)) = self.partitions.iter().nth(at) else { continue };
+            if !partition.data || !matches!(partition.claim, Claim::Active(_)) {
+                continue;
+            }
+            let writer = &self.writers[partition.writer];
+            let waiting = self.partitions.values().filter(|p| p.writer == partition.writer).flat_map(|p| &p.chunks);
+            let (events, bytes) = waiting.fold((0, 0), |(e, b), c| (e + c.taken.events, b + c.taken.bytes));
+            if events >= writer.events_max || bytes >= self.limits.batch_bytes_max {
+                continue;
+            }
+            let events_max = self.limits.chunk_events_max.min(writer.events_max);
+            let tp = tp.clone();
+            self.turn = at + 1;
+            let id = self.id();
+            if let Some(partition) = self.partitions.get_mut(&tp) {
+                let taken = Taken { events: 0, bytes: 0, next_offset: partition.taken };
+                partition.chunks.push_back(Chunk { id, taken, applied: false, attempt: 0 });
+            }
+            return Some(Action::Take(id, tp, events_max));
+        }
+        None
+    }
+
+    // ---- committing ----
+
+    fn next_commit(&mut self) -> Option<Action> {
+        let running = matches!(self.phase, Phase::Running);
+        for index in 0..self.writers.len() {
+            let writer = &self.writers[index];
+            if writer.under_way.is_some() || writer.open.advances.is_empty() {
+                continue;
+            }
+            // A backlog wants large batches, a lone event none: as long as more is on its way the set stays open.
+            let more = self.partitions.values().any(|p| {
+                p.writer == index && matches!(p.claim, Claim::Active(_)) && (p.data || !p.chunks.is_empty())
+            });
+            let mut of_writer = self.partitions.values().filter(|p| p.writer == index);
+            let full = of_writer.any(|p| p.head_fits(writer, &self.limits) == Some(false));
+            let full = full || writer.open.events >= writer.events_max || writer.open.bytes >= self.limits.batch_bytes_max;
+            if running && more && !full && writer.open.ticks < 2 {
+                continue;
+            }
+            let writer = &mut self.writers[index];
+            let set = std::mem::take(&mut writer.open);
+            let advances = set.advances.clone();
+            writer.under_way = Some(set);
+            return Some(Action::Commit(index, advances));
+        }
+        None
+    }
+
+    fn commit_is_in(&mut self, writer: usize) {
+        let state = &mut self.writers[writer];
+        state.attempt = 0;
+        state.waits = false;
+        state.events_max = (state.events_max * 2).min(self.limits.batch_events_max);
+        for advance in state.under_way.take().into_iter().flat_map(|set| set.advances) {
+            if let Some(partition) = self.partitions.get_mut(&advance.partition)
+                && partition.claim == Claim::Active(advance.owner_epoch)
+            {
+                partition.committed = advance.next;
+            }
+        }
+    }
+
+    fn commit_failed(&mut self, writer: usize, failure: CommitFailure) {
+        match failure {
+            CommitFailure::Unknown => self.queue.push_back(Action::Reread(writer)),
+            CommitFailure::Fenced(fenced) => self.start_anew(writer, &fenced),
+            CommitFailure::Failed(failure) => match failure.kind {
+                ErrorKind::Transient if matches!(self.phase, Phase::Stopping) => self.start_anew(writer, &[]),
+                ErrorKind::Transient => self.wait(writer, Wait::Commit(writer)),
+                ErrorKind::Poison => {
+                    let state = &mut self.writers[writer];
+                    let events = state.under_way.as_ref().map_or(0, |set| set.events);
+                    if events <= 1 {
+                        self.start_anew(writer, &[]);
+                        self.halt(failure.halt);
+                    } else {
+                        // The database does not say which event: halve until it is alone.
+                        state.events_max = (events / 2).max(1);
+                        self.start_anew(writer, &[]);
+                    }
+                }
+                ErrorKind::Fatal => {
+                    self.start_anew(writer, &[]);
+                    self.halt(failure.halt);
+                }
+            },
+        }
+    }
+
+    fn reread(&mut self, writer: usize, outcome: Result<Vec<Checkpoint>, Failure>) {
+        let checkpoints = match outcome {
+            Ok(checkpoints) => checkpoints,
+            Err(failure) if failure.kind == ErrorKind::Transient && !matches!(self.phase, Phase::Stopping) => {
+                return self.wait(writer, Wait::Reread(writer));
+            }
+            Err(failure) => {
+                self.start_anew(writer, &[]);
+                return self.halt(failure.halt);
+            }
+        };
+        let Some(set) = &self.writers[writer].under_way else { return };
+        match verdict(&set.advances, &checkpoints) {
+            Verdict::In => self.commit_is_in(writer),
+            Verdict::Out if matches!(self.phase, Phase::Stopping) => self.start_anew(writer, &[]),
+            Verdict::Out => self.queue.push_back(Action::CommitAgain(writer)),
+            Verdict::Elsewhere(fenced) => self.start_anew(writer, &fenced),
+        }
+    }
+
+    fn wait(&mut self, writer: usize, wait: Wait) {
+        let state = &mut self.writers[writer];
+        state.attempt += 1;
+        state.waits = true;
+        self.queue.push_back(Action::BackOff(wait, state.attempt));
+    }
+
+    /// Gives up both sets of a writer; their partitions are claimed again, the fenced ones after a pause.
+    fn start_anew(&mut self, writer: usize, fenced: &[TopicPartition]) {
+        let state = &mut self.writers[writer];
+        state.attempt = 0;
+        state.waits = false;
+        let sets = [state.under_way.take(), Some(std::mem::take(&mut state.open))];
+        let advances = sets.into_iter().flatten().flat_map(|set| set.advances);
+        let owned: BTreeSet<(TopicPartition, i64)> = advances.map(|a| (a.partition, a.owner_epoch)).collect();
+        self.queue.push_back(Action::DiscardSets(writer));
+        let mut again = Vec::new();
+        for (tp, owner_epoch) in owned {
+            let run = self.id();
+            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
+            // Claimed again meanwhile: that claim tells where it goes on.
+            if partition.claim != Claim::Active(owner_epoch) {
+                continue;
+            }
+            partition.run = run;
+            partition.claim = Claim::Fenced;
+            partition.data = false;
+            discard_chunks(partition, &mut self.queue);
+            self.queue.push_back(Action::Release(tp.clone()));
+            if fenced.contains(&tp) {
+                self.queue.push_back(Action::BackOff(Wait::Fenced(tp, run), FENCED_ATTEMPT));
+            } else {
+                again.push(tp);
+            }
+        }
+        if matches!(self.phase, Phase::Running) {
+            self.claim(again, false);
+        }
+    }
+
+    fn retry(&mut self, wait: Wait) {
+        match wait {
+            Wait::Commit(writer) if std::mem::take(&mut self.writers[writer].waits) => {
+                self.queue.push_back(Action::CommitAgain(writer));
+            }
+            Wait::Reread(writer) if std::mem::take(&mut self.writers[writer].waits) => {
+                self.queue.push_back(Action::Reread(writer));
+            }
+            Wait::Claim(id) => {
+                let Some(at) = self.claims.iter().position(|c| c.id == id) else { return };
+                if matches!(self.phase, Phase::Running) {
+                    let bounds = self.claims[at].partitions.iter().map(|(b, _)| b.clone()).collect();
+                    self.queue.push_back(Action::Claim(id, bounds));
+                } else if self.claims.swap_remove(at).assigned {
+                    self.queue.push_back(Action::Start(Vec::new()));
+                }
+            }
+            Wait::Apply(id) => {
+                if self.partitions.values().flat_map(|p| &p.chunks).any(|c| c.id == id) {
+                    self.queue.push_back(Action::Apply(id));
+                } else {
+                    self.applying = self.applying.saturating_sub(1);
+                }
+            }
+            Wait::Fenced(tp, run) => {
+                let still = self.partitions.get(&tp).is_some_and(|p| p.run == run && p.claim == Claim::Fenced);
+                if still && matches!(self.phase, Phase::Running) {
+                    self.claim(vec![tp], false);
+                }
+            }
+            Wait::Commit(_) | Wait::Reread(_) => {}
+        }
+    }
+
+    // ---- ending ----
+
+    fn halt(&mut self, halt: Halt) {
+        if matches!(self.phase, Phase::Running) {
+            self.phase = Phase::Halting(halt);
+            self.drop_work();
+        }
+    }
+
+    fn stop(&mut self) {
+        if !matches!(self.phase, Phase::Stopped) {
+            self.phase = Phase::Stopping;
+            self.drop_work();
+            for writer in 0..self.writers.len() {
+                if self.writers[writer].waits {
+                    self.start_anew(writer, &[]);
+                }
+            }
+        }
+    }
+
+    /// Nothing more is taken or folded; what is folded is still committed.
+    fn drop_work(&mut self) {
+        for (tp, partition) in &mut self.partitions {
+            partition.data = false;
+            discard_chunks(partition, &mut self.queue);
+            self.queue.push_back(Action::Release(tp.clone()));
+        }
+    }
+
+    /// Ends halting or stopping once no commit is under way.
+    fn settle(&mut self) -> Option<Action> {
+        let busy = self.writers.iter().any(|w| w.under_way.is_some() || !w.open.advances.is_empty());
+        let awaited = self.claims.iter().any(|c| c.assigned);
+        match &self.phase {
+            Phase::Halting(halt) if !busy => {
+                let halt = halt.clone();
+                self.phase = Phase::Halted;
+                Some(Action::Halted(halt))
+            }
+            Phase::Stopping if !busy => {
+                self.phase = Phase::Stopped;
+                if awaited {
+                    self.claims.clear();
+                    self.queue.push_back(Action::Stopped);
+                    return Some(Action::Start(Vec::new()));
+                }
+                Some(Action::Stopped)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl Partition {
+    /// Whether the writer's open set takes the chunk whose turn it is; none where there is no such chunk yet.
+    fn head_fits(&self, writer: &WriterState, limits: &Limits) -> Option<bool> {
+        let Claim::Active(owner_epoch) = self.claim else { return None };
+        let chunk = self.chunks.front().filter(|chunk| chunk.applied)?;
+        // What was folded under an earlier claim must be committed, or fenced, by itself. (After a database failover that lost
+        // commits, the epoch alone does not tell claims apart.)
+        let follows = |a: &Advance| a.owner_epoch == owner_epoch && a.next == self.folded;
+        let earlier = |a: &Advance| a.partition == self.bounds.partition && !follows(a);
+        let set = &writer.open;
+        let room = set.events + chunk.taken.events <= writer.events_max && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max;
+        Some((set.events == 0 || room) && !set.advances.iter().any(earlier))
+    }
+}
+
+fn discard_chunks(partition: &mut Partition, queue: &mut VecDeque<Action>) {
+    partition.taken = partition.folded;
+    queue.extend(partition.chunks.drain(..).map(|chunk| Action::Discard(chunk.id)));
+}
+
+enum Verdict {
+    /// The set was committed.
+    In,
+    /// It was not, and all of it is still ours.
+    Out,
+    /// It was not, or it cannot be told because none of it is ours: these partitions stand elsewhere.
+    Elsewhere(Vec<TopicPartition>),
+}
+
+/// Whether a set whose commit was not answered is in. A set is written whole or not at all, so one partition that is
+/// still ours and stands where the set would have moved it says that all of it is in.
+fn verdict(advances: &[Advance], checkpoints: &[Checkpoint]) -> Verdict {
+    let mut elsewhere = Vec::new();
+    for advance in advances {
+        match checkpoints.iter().find(|c| c.partition == advance.partition) {
+            Some(c) if c.owner_epoch == advance.owner_epoch && c.next_offset == advance.next => return Verdict::In,
+            Some(c) if c.owner_epoch == advance.owner_epoch && c.next_offset == advance.expected => {}
+            _ => elsewhere.push(advance.partition.clone()),
+        }
+    }
+    if elsewhere.is_empty() { Verdict::Out } else { Verdict::Elsewhere(elsewhere) }
+}
+
+#[cfg(test)]
+mod simulation;

@@ -1,0 +1,366 @@
+//! Seeded schedules against a model: two engines, one database, a log with holes; rebalances, zombies, lost replies, fences,
+//! database failovers that lose commits, faults of events found by the plugin and by the database.
+//!
+//! Checked at every commit: the rows are exactly the visible offsets of `[expected, next)`. Checked at the end: after the
+//! faults have healed, every partition was applied to its end, each offset once, or the halt stands at the first event at fault.
+
+use super::*;
+
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, n: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % n as u64).unwrap()
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+}
+
+#[derive(Clone, Default)]
+struct Database {
+    checkpoints: BTreeMap<TopicPartition, (i64, i64)>,
+    rows: BTreeMap<TopicPartition, Vec<i64>>,
+}
+
+/// The log: visible offsets of each partition, its end, and the events at fault.
+struct Log {
+    visible: BTreeMap<TopicPartition, Vec<i64>>,
+    end: i64,
+    plugin_fault: Option<(TopicPartition, i64)>,
+    database_fault: Option<(TopicPartition, i64)>,
+}
+
+type Rows = Vec<(TopicPartition, i64)>;
+
+struct Engine {
+    machine: Machine,
+    /// Where the source reads on, of what it was told to deliver.
+    positions: BTreeMap<TopicPartition, i64>,
+    assigned: Vec<TopicPartition>,
+    chunks: BTreeMap<ChunkId, (TopicPartition, Vec<i64>, i64)>,
+    open: Vec<Rows>,
+    under_way: Vec<(Rows, Vec<Advance>)>,
+    pending: Vec<Action>,
+    halted: bool,
+    stopped: bool,
+    frozen: bool,
+}
+
+fn failure(kind: ErrorKind) -> Failure {
+    let halt = Halt { code: "simulated", reason: String::new(), remedy: String::new(), at: None };
+    Failure { kind, halt }
+}
+
+impl Engine {
+    fn new(limits: Limits) -> Self {
+        Self {
+            machine: Machine::new(limits),
+            positions: BTreeMap::new(),
+            assigned: Vec::new(),
+            chunks: BTreeMap::new(),
+            open: vec![Vec::new(); limits.writers],
+            under_way: vec![(Vec::new(), Vec::new()); limits.writers],
+            pending: Vec::new(),
+            halted: false,
+            stopped: false,
+            frozen: false,
+        }
+    }
+
+    fn input(&mut self, log: &Log, random: &mut Random, input: Input) {
+        self.machine.input(input);
+        while let Some(action) = self.machine.next() {
+            match action {
+                Action::Start(offsets) => self.positions.extend(offsets),
+                Action::Restart(tp, offset) => {
+                    if self.assigned.contains(&tp) {
+                        self.positions.insert(tp, offset);
+                    }
+                }
+                Action::Release(tp) => drop(self.positions.remove(&tp)),
+                Action::Take(id, tp, events_max) => {
+                    let taken = self.take(log, random, id, &tp, events_max);
+                    self.machine.input(Input::Taken(id, taken));
+                }
+                Action::Fold(id, writer) => {
+                    let (tp, offsets, next) = self.chunks.remove(&id).unwrap();
+                    let fault = offsets.iter().position(|&o| log.plugin_fault == Some((tp.clone(), o)));
+                    let good = fault.unwrap_or(offsets.len());
+                    self.open[writer].extend(offsets[..good].iter().map(|&o| (tp.clone(), o)));
+                    let (next, halt) = match fault {
+                        Some(at) => (offsets[at], Some(failure(ErrorKind::Poison).halt)),
+                        None => (next, None),
+                    };
+                    self.machine.input(Input::Folded(id, next, halt));
+                }
+                Action::Discard(id) => drop(self.chunks.remove(&id)),
+                Action::DiscardSets(writer) => {
+                    self.open[writer].clear();
+                    self.under_way[writer] = (Vec::new(), Vec::new());
+                }
+                Action::Commit(writer, advances) => {
+                    let mut partitions: Vec<_> = advances.iter().map(|a| &a.partition).collect();
+                    partitions.dedup();
+                    assert_eq!(partitions.len(), advances.len(), "one advance a partition");
+                    self.under_way[writer] = (std::mem::take(&mut self.open[writer]), advances);
+                    self.pending.push(Action::CommitAgain(writer));
+                }
+                Action::Halted(_) => self.halted = true,
+                Action::Stopped => self.stopped = true,
+                slow => self.pending.push(slow),
+            }
+        }
+    }
+
+    fn take(&mut self, log: &Log, random: &mut Random, id: ChunkId, tp: &TopicPartition, events_max: usize) -> Option<Taken> {
+        let position = self.positions.get_mut(tp)?;
+        if *position >= log.end || random.one_in(8) {
+            return None;
+        }
+        let ahead = log.visible[tp].iter().copied().filter(|o| o >= position);
+        let events: Vec<i64> = ahead.take(1 + random.below(events_max)).collect();
+        let next_offset = match events.last() {
+            Some(last) if random.one_in(2) => last + 1,
+            // Up to the next visible event: markers and holes are passed.
+            Some(last) => log.visible[tp].iter().copied().find(|o| o > last).unwrap_or(log.end),
+            None => log.end,
+        };
+        *position = next_offset;
+        let taken = Taken { events: events.len(), bytes: events.len() * 10, next_offset };
+        self.chunks.insert(id, (tp.clone(), events, next_offset));
+        Some(taken)
+    }
+
+    /// Carries out one slow action, whichever.
+    fn step(&mut self, log: &Log, database: &mut Database, random: &mut Random, trouble: bool) {
+        if self.pending.is_empty() {
+            let input = if random.one_in(2) { Input::Ready } else { Input::Tick };
+            return self.input(log, random, input);
+        }
+        let action = self.pending.swap_remove(random.below(self.pending.len()));
+        let input = match action {
+            Action::Claim(id, _) if trouble && random.one_in(6) => {
+                Input::Claimed(id, Err(failure(ErrorKind::Transient)))
+            }
+            Action::Claim(id, bounds) => Input::Claimed(id, Ok(database.claim(&bounds))),
+            Action::Apply(id) if trouble && random.one_in(20) => Input::Applied(id, Err(failure(ErrorKind::Transient))),
+            Action::Apply(id) => Input::Applied(id, Ok(())),
+            Action::CommitAgain(writer) => {
+                let (rows, advances) = self.under_way[writer].clone();
+                let outcome = database.commit(log, &rows, &advances, random, trouble);
+                Input::Committed(writer, outcome)
+            }
+            Action::Reread(writer) if trouble && random.one_in(4) => {
+                Input::Reread(writer, Err(failure(ErrorKind::Transient)))
+            }
+            Action::Reread(writer) => Input::Reread(writer, Ok(database.read())),
+            Action::BackOff(wait, _) => Input::Retry(wait),
+            other => unreachable!("{other:?}"),
+        };
+        self.input(log, random, input);
+    }
+}
+
+impl Database {
+    fn read(&self) -> Vec<Checkpoint> {
+        let checkpoint = |(tp, &(next_offset, owner_epoch)): (&TopicPartition, &(i64, i64))| Checkpoint {
+            partition: tp.clone(),
+            next_offset,
+            owner_epoch,
+            topic_id: None,
+        };
+        self.checkpoints.iter().map(checkpoint).collect()
+    }
+
+    fn claim(&mut self, bounds: &[LogBounds]) -> Vec<Checkpoint> {
+        for bounds in bounds {
+            self.checkpoints.entry(bounds.partition.clone()).or_insert((bounds.start, 0)).1 += 1;
+        }
+        self.read()
+    }
+
+    fn commit(
+        &mut self,
+        log: &Log,
+        rows: &Rows,
+        advances: &[Advance],
+        random: &mut Random,
+        trouble: bool,
+    ) -> Result<(), CommitFailure> {
+        if trouble && random.one_in(6) {
+            return Err(CommitFailure::Failed(failure(ErrorKind::Transient)));
+        }
+        let lost_before = trouble && random.one_in(10);
+        if lost_before {
+            return Err(CommitFailure::Unknown);
+        }
+        let misses = |a: &&Advance| self.checkpoints.get(&a.partition) != Some(&(a.expected, a.owner_epoch));
+        let fenced: Vec<_> = advances.iter().filter(misses).map(|a| a.partition.clone()).collect();
+        if !fenced.is_empty() {
+            return Err(CommitFailure::Fenced(fenced));
+        }
+        if rows.iter().any(|row| log.database_fault.as_ref() == Some(row)) {
+            return Err(CommitFailure::Failed(failure(ErrorKind::Poison)));
+        }
+        for a in advances {
+            let expected: Vec<i64> = log.visible[&a.partition].iter().copied().filter(|o| (a.expected..a.next).contains(o)).collect();
+            let got: Vec<i64> = rows.iter().filter(|(tp, _)| *tp == a.partition).map(|(_, o)| *o).collect();
+            assert_eq!(got, expected, "{a:?}");
+            self.rows.entry(a.partition.clone()).or_default().extend(got);
+            self.checkpoints.insert(a.partition.clone(), (a.next, a.owner_epoch));
+        }
+        assert!(rows.iter().all(|(tp, _)| advances.iter().any(|a| a.partition == *tp)), "rows without a checkpoint");
+        if trouble && random.one_in(8) {
+            return Err(CommitFailure::Unknown);
+        }
+        Ok(())
+    }
+}
+
+fn log(random: &mut Random) -> (Log, Vec<TopicPartition>) {
+    let end = 40 + random.below(60) as i64;
+    let partitions: Vec<_> = (0..1 + random.below(3)).map(|p| TopicPartition::new("orders", p as i32)).collect();
+    let visible: BTreeMap<_, Vec<i64>> =
+        partitions.iter().map(|tp| (tp.clone(), (0..end).filter(|_| !random.one_in(5)).collect())).collect();
+    let mut fault = |one_in| {
+        let tp = partitions[random.below(partitions.len())].clone();
+        let at = visible[&tp].get(random.below(end as usize)).copied();
+        if random.one_in(one_in) { at.map(|o| (tp, o)) } else { None }
+    };
+    let (plugin_fault, database_fault) = (fault(6), fault(6));
+    (Log { visible, end, plugin_fault, database_fault }, partitions)
+}
+
+/// Gives each partition to one of the engines; a frozen engine does not hear of it yet.
+fn rebalance(engines: &mut [Engine], log: &Log, partitions: &[TopicPartition], random: &mut Random) {
+    for tp in partitions {
+        let owner = random.below(engines.len());
+        for (index, engine) in engines.iter_mut().enumerate() {
+            if index != owner && engine.assigned.contains(tp) && !engine.frozen {
+                engine.assigned.retain(|t| t != tp);
+                engine.positions.remove(tp);
+                engine.input(log, random, Input::Revoked(vec![tp.clone()]));
+            }
+        }
+        let engine = &mut engines[owner];
+        if !engine.frozen && !engine.assigned.contains(tp) {
+            engine.assigned.push(tp.clone());
+            let bounds = LogBounds { partition: tp.clone(), start: 0, end: log.end, topic_id: None };
+            engine.input(log, random, Input::Assigned(vec![bounds]));
+        }
+    }
+}
+
+fn run(seed: u64) {
+    let mut random = Random(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    for _ in 0..8 {
+        random.below(2);
+    }
+    let (log, partitions) = log(&mut random);
+    let batch_events_max = [1, 3, 10, 50][random.below(4)];
+    let limits = Limits {
+        chunk_events_max: 1 + random.below(10),
+        chunk_bytes_max: 1 << 20,
+        batch_events_max,
+        batch_bytes_max: 10_000,
+        sandbox_slots: 1 + random.below(3),
+        writers: 1 + random.below(2),
+    };
+    let mut database = Database::default();
+    let mut engines = [Engine::new(limits), Engine::new(limits)];
+    rebalance(&mut engines, &log, &partitions, &mut random);
+    let mut backup = database.clone();
+    for _ in 0..random.below(600) {
+        match random.below(60) {
+            0 => rebalance(&mut engines, &log, &partitions, &mut random),
+            1 => engines[random.below(2)].frozen ^= true,
+            2 => backup = database.clone(),
+            3 if random.one_in(3) => database = backup.clone(),
+            4 if random.one_in(10) => {
+                // kill -9 and a new process.
+                let index = random.below(2);
+                engines[index] = Engine::new(limits);
+                rebalance(&mut engines, &log, &partitions, &mut random);
+            }
+            _ => {
+                let index = random.below(2);
+                if !engines[index].frozen {
+                    engines[index].step(&log, &mut database, &mut random, true);
+                }
+            }
+        }
+    }
+    heal(&mut engines, &log, &partitions, &mut database, &mut random, seed);
+}
+
+/// Without further trouble everything must reach its end.
+fn heal(
+    engines: &mut [Engine; 2],
+    log: &Log,
+    partitions: &[TopicPartition],
+    database: &mut Database,
+    random: &mut Random,
+    seed: u64,
+) {
+    engines.iter_mut().for_each(|e| e.frozen = false);
+    // Zombies learn what they have lost, and one engine gets everything.
+    for tp in partitions {
+        for engine in engines.iter_mut() {
+            engine.assigned.retain(|t| t != tp);
+            engine.positions.remove(tp);
+            engine.input(log, random, Input::Revoked(vec![tp.clone()]));
+        }
+    }
+    for tp in partitions {
+        engines[0].assigned.push(tp.clone());
+        let bounds = LogBounds { partition: tp.clone(), start: 0, end: log.end, topic_id: None };
+        engines[0].input(log, random, Input::Assigned(vec![bounds]));
+    }
+    let done = |engines: &[Engine; 2], database: &Database| {
+        engines[0].halted || partitions.iter().all(|tp| database.checkpoints.get(tp).is_some_and(|c| c.0 == log.end))
+    };
+    for _ in 0..200_000 {
+        if done(engines, database) {
+            break;
+        }
+        engines[random.below(2)].step(log, database, random, false);
+    }
+    assert!(done(engines, database), "seed {seed}: stuck at {:?} {:?}", database.checkpoints, engines[0].machine);
+    let first_fault = |tp: &TopicPartition| {
+        let faults = [&log.plugin_fault, &log.database_fault].into_iter().flatten();
+        faults.filter(|(t, _)| t == tp).map(|(_, o)| *o).min()
+    };
+    for tp in partitions {
+        let next = database.checkpoints.get(tp).map_or(0, |c| c.0);
+        let expected: Vec<i64> = log.visible[tp].iter().copied().filter(|&o| o < next).collect();
+        assert_eq!(database.rows.get(tp).cloned().unwrap_or_default(), expected, "seed {seed}: {tp}");
+        if let Some(fault) = first_fault(tp) {
+            assert!(next <= fault, "seed {seed}: {tp} went past the fault at {fault}");
+        }
+    }
+    let faulty = partitions.iter().any(|tp| first_fault(tp).is_some());
+    assert_eq!(engines[0].halted, faulty, "seed {seed}: halted exactly where an event is at fault");
+    if engines[0].halted {
+        let stands = partitions.iter().any(|tp| first_fault(tp).is_some_and(|f| database.checkpoints.get(tp).is_none_or(|c| c.0 <= f)));
+        assert!(stands, "seed {seed}");
+    }
+    engines[0].input(log, random, Input::Stop);
+    for _ in 0..1000 {
+        if !engines[0].stopped {
+            engines[0].step(log, database, random, false);
+        }
+    }
+    assert!(engines[0].stopped, "seed {seed}: stops");
+}
+
+#[test]
+fn ten_thousand_schedules_leave_every_table_the_fold_of_its_log() {
+    for seed in 1..=10_000 {
+        run(seed);
+    }
+}
