@@ -11,18 +11,29 @@
 //! No I/O and no SQL here. `descriptor` says what a projection is, `value` what a column holds, `fold` how changes
 //! combine, `interpret` what they mean.
 
+mod calendar;
+mod check;
+mod compose;
+mod decimal;
 mod descriptor;
 mod fold;
 mod interpret;
+mod json;
+mod reserved;
+mod validate;
 mod value;
 
+pub use calendar::{date_text, parse_date, parse_timestamp, timestamp_text};
+pub use check::CheckedChange;
+pub use decimal::{DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX};
 pub use descriptor::{
     Action, Assignment, Column, ColumnType, Descriptor, Encoding, Index, IndexKind, Operation, Partitioning, Problem,
     Schema, SchemaShape, SchemaTable, Shape, ShapeKind, Table, Topic,
 };
 pub use fold::{Cell, ChangeSet, RowChange, Stage, Sum, TableChanges};
-pub use interpret::{Row, apply_row_change};
-pub use value::{Decimal, Key, Value, ValueError};
+pub use interpret::{Row, Rows, apply_change, apply_row_change};
+pub use json::JSON_DEPTH_MAX;
+pub use value::{Decimal, Key, PluginValue, VALUE_BYTES_MAX, Value, ValueError, uuid_text};
 
 /// One row operation, as a plugin returns it.
 #[derive(Clone, Debug, PartialEq)]
@@ -31,7 +42,7 @@ pub struct Change {
     pub shape: u32,
     /// The primary key's values in the table's order (for `delete-prefix` the leading ones), then one value for each
     /// assignment of the shape.
-    pub values: Vec<Value>,
+    pub values: Vec<PluginValue>,
 }
 
 /// Why a change cannot be applied: the fault of the event that asked for it.

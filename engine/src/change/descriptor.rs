@@ -214,6 +214,8 @@ pub struct SchemaTable {
     pub key: Vec<usize>,
     /// The other columns, in the table's order, as indexes into `Table::columns`.
     pub rest: Vec<usize>,
+    /// How many bytes a value of each of `rest` may have: less where an index takes less.
+    pub rest_bytes_max: Vec<usize>,
     /// The lengths of key prefixes that some shape of the table deletes by, ascending, without repeats.
     pub prefix_lengths: Vec<usize>,
 }
@@ -245,16 +247,6 @@ pub enum ShapeKind {
     Delete,
     /// See [`Action::DeletePrefix`].
     DeletePrefix,
-}
-
-impl Descriptor {
-    /// Checks everything that can be checked without an event, and resolves all names.
-    ///
-    /// # Errors
-    /// All problems at once, each with its place; never empty.
-    pub fn validate(self) -> Result<Schema, Vec<Problem>> {
-        unimplemented!()
-    }
 }
 
 impl Schema {

@@ -1,8 +1,14 @@
 //! Folding: many changes of a row become one.
+//!
+//! Where two do not fold, the later one goes to the next stage. A row's change goes to the last stage in which the row
+//! is pending or is deleted by a prefix; in the latter case the row is known to be away. A prefix delete erases what
+//! is pending under it, except what may fail: it goes to the first stage after that. So a replaced set of
+//! children costs one delete and its last rows, however often it was replaced.
 
 use hashbrown::HashMap;
 
-use super::{Change, ChangeError, Key, Schema, Value};
+use super::compose::{Failure, can_fail, compose, constant};
+use super::{Change, ChangeError, CheckedChange, Key, Operation, Schema, SchemaTable, ShapeKind, Value};
 use crate::checkpoint::Advance;
 
 /// What one commit writes: row operations in stages, and the checkpoints that move with them.
@@ -12,6 +18,11 @@ pub struct ChangeSet {
     pub advances: Vec<Advance>,
     /// Applied in order; within a stage, prefix deletes come first, then the rows, in any order. Empty where no row changes.
     pub stages: Vec<Stage>,
+    /// One for each table.
+    places: Vec<Places>,
+    operations: usize,
+    /// What the event in hand has done, where a later change of it may fail.
+    undo: Option<Vec<Undo>>,
 }
 
 /// Row operations of which no two touch the same row.
@@ -85,15 +96,90 @@ pub enum Sum {
 impl Cell {
     /// The column's value in a new row.
     pub fn initial(&self) -> Value {
-        unimplemented!()
+        self.clone().into_initial()
     }
+
+    pub(super) fn into_initial(self) -> Value {
+        match self {
+            Cell::Keep => Value::Null,
+            Cell::Set(value) | Cell::Max(value) | Cell::Min(value) | Cell::SetIfNull(value) | Cell::Newer(value) => {
+                value
+            }
+            Cell::Add(Sum::Integer { total, .. }) => Value::Integer(total),
+            Cell::Add(Sum::Decimal(sum)) => Value::Decimal(sum),
+            Cell::Add(Sum::Float(sum)) => Value::Float(sum),
+        }
+    }
+
+    /// The cell of one assignment.
+    fn of(operation: Operation, value: Value) -> Self {
+        match (operation, value) {
+            (Operation::Set, value) => Cell::Set(value),
+            (Operation::Newer, value) => Cell::Newer(value),
+            (Operation::Add, Value::Integer(value)) => {
+                Cell::Add(Sum::Integer { total: value, highest: value.max(0), lowest: value.min(0) })
+            }
+            (Operation::Add, Value::Decimal(value)) => Cell::Add(Sum::Decimal(value)),
+            (Operation::Add, Value::Float(value)) => Cell::Add(Sum::Float(value)),
+            // Null loses, and validation lets only numbers be added.
+            (_, Value::Null) | (Operation::Add, _) => Cell::Keep,
+            (Operation::Max, value) => Cell::Max(value),
+            (Operation::Min, value) => Cell::Min(value),
+            (Operation::SetIfNull, value) => Cell::SetIfNull(value),
+        }
+    }
+}
+
+impl Stage {
+    fn new(tables: usize) -> Self {
+        Self { tables: (0..tables).map(|_| TableChanges::default()).collect() }
+    }
+}
+
+/// Where the operations of a table stand.
+#[derive(Clone, Debug, Default)]
+struct Places {
+    /// The last stage in which a row is pending, where that is not the first.
+    last: HashMap<Key, usize>,
+    /// The last stage in which rows under a prefix are deleted.
+    prefixes: HashMap<Key, usize>,
+    /// Rows that are, or were, pending under a prefix that some shape deletes by. Empty where none does.
+    under: HashMap<Key, Vec<Key>>,
+}
+
+impl Places {
+    /// Notes that a row is pending under its prefixes.
+    fn note(&mut self, resolved: &SchemaTable, key: &Key) {
+        for length in resolved.prefix_lengths.iter().filter(|length| **length < key.0.len()) {
+            match self.under.get_mut(&key.0[..*length]) {
+                Some(keys) => keys.push(key.clone()),
+                None => {
+                    self.under.insert(Key(key.0[..*length].into()), vec![key.clone()]);
+                }
+            }
+        }
+    }
+}
+
+/// How to take one step of an event back.
+#[derive(Clone, Debug)]
+enum Undo {
+    /// The operation and the last stage of a row, as they were.
+    Row { table: usize, key: Key, stage: usize, before: Option<RowChange>, last: Option<usize> },
+    /// The last prefix delete of a stage, and where the prefix stood before.
+    Prefix { table: usize, key: Key, stage: usize, before: Option<usize> },
 }
 
 impl ChangeSet {
     /// An empty set.
     pub fn new(schema: &Schema) -> Self {
-        let _ = schema;
-        unimplemented!()
+        Self {
+            advances: Vec::new(),
+            stages: Vec::new(),
+            places: vec![Places::default(); schema.tables.len()],
+            operations: 0,
+            undo: None,
+        }
     }
 
     /// Checks all changes of one event against the schema, and folds them in. All or nothing: on an error the set is as before.
@@ -102,17 +188,208 @@ impl ChangeSet {
     /// The event is at fault: a shape that does not exist, a value of another type than its column's, a value that no
     /// database can hold, a sum that overflows.
     pub fn push_event(&mut self, schema: &Schema, changes: Vec<Change>) -> Result<(), ChangeError> {
-        let _ = (schema, changes);
-        unimplemented!()
+        let checked = changes.into_iter().map(|change| change.check(schema)).collect::<Result<Vec<_>, _>>()?;
+        let stages = self.stages.len();
+        // Nothing but a sum fails, and a step that fails changes nothing itself. So only what comes before a sum is noted.
+        self.undo = (checked.iter().skip(1).any(|change| adds(schema, change))).then(Vec::new);
+        for change in checked {
+            if let Err(error) = self.fold(schema, change) {
+                self.take_back(schema);
+                self.stages.truncate(stages);
+                return Err(error);
+            }
+        }
+        self.undo = None;
+        Ok(())
     }
 
-    /// How many row operations it holds.
+    /// How many row operations and prefix deletes it holds.
     pub fn len(&self) -> usize {
-        unimplemented!()
+        self.operations
     }
 
     /// Whether no row changes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
+
+    fn fold(&mut self, schema: &Schema, change: CheckedChange) -> Result<(), ChangeError> {
+        let shape = &schema.shapes[change.shape];
+        let resolved = &schema.tables[shape.table];
+        let cells = |values: Vec<Value>| {
+            let mut cells = vec![Cell::Keep; resolved.rest.len()];
+            for (value, (rest, operation)) in values.into_iter().zip(&shape.assignments) {
+                cells[*rest] = Cell::of(*operation, value);
+            }
+            cells
+        };
+        let row_change = match shape.kind {
+            ShapeKind::Upsert => RowChange::Upsert(cells(change.values)),
+            ShapeKind::Update => RowChange::Update(cells(change.values)),
+            ShapeKind::Insert => RowChange::Insert(cells(change.values).into_iter().map(Cell::into_initial).collect()),
+            ShapeKind::Delete => RowChange::Delete,
+            // The whole key is a prefix of one row.
+            ShapeKind::DeletePrefix if change.key.0.len() == resolved.key.len() => RowChange::Delete,
+            ShapeKind::DeletePrefix => {
+                self.delete_prefix(resolved, change.key);
+                return Ok(());
+            }
+        };
+        self.fold_row(resolved, change.key, row_change).map_err(|Failure(rest, error)| {
+            let table = &schema.descriptor.tables[resolved.index];
+            let column = table.columns[resolved.rest[rest]].name.clone();
+            ChangeError { table: Some(table.name.clone()), column: Some(column), reason: error.0 }
+        })
+    }
+
+    fn fold_row(&mut self, resolved: &SchemaTable, key: Key, change: RowChange) -> Result<(), Failure> {
+        let table = resolved.index;
+        let pending = self.last_stage(table, &key);
+        let deleted = self.deleted_in(resolved, &key.0);
+        let Some(stage) = pending.filter(|stage| Some(*stage) >= deleted) else {
+            match deleted {
+                None => self.put(resolved, key, 0, change),
+                Some(stage) => {
+                    if let Some(constant) = constant(change) {
+                        self.put(resolved, key, stage, constant);
+                    }
+                }
+            }
+            return Ok(());
+        };
+        let rows = &mut self.stages[stage].tables[table].rows;
+        let Some(first) = rows.get_mut(&key) else { return Ok(()) };
+        let before = self.undo.is_some().then(|| first.clone());
+        if let Some(later) = compose(first, change)? {
+            self.put(resolved, key, stage + 1, later);
+        } else if let (Some(undo), before @ Some(_)) = (&mut self.undo, before) {
+            let last = self.places[table].last.get(&key).copied();
+            undo.push(Undo::Row { table, key, stage, before, last });
+        }
+        Ok(())
+    }
+
+    /// The last stage in which the row is pending.
+    fn last_stage(&self, table: usize, key: &Key) -> Option<usize> {
+        let later = self.places[table].last.get(key).copied();
+        later.or_else(|| self.stages.first()?.tables[table].rows.contains_key(key).then_some(0))
+    }
+
+    /// The last stage in which rows with this key, or leading part of one, are deleted by a prefix.
+    fn deleted_in(&self, resolved: &SchemaTable, key: &[Value]) -> Option<usize> {
+        let prefixes = &self.places[resolved.index].prefixes;
+        if prefixes.is_empty() {
+            return None;
+        }
+        let lengths = resolved.prefix_lengths.iter().filter(|length| **length <= key.len());
+        lengths.filter_map(|length| prefixes.get(&key[..*length]).copied()).max()
+    }
+
+    /// Adds an operation of a row that is not pending in this stage.
+    fn put(&mut self, resolved: &SchemaTable, key: Key, stage: usize, change: RowChange) {
+        let table = resolved.index;
+        self.grow(stage);
+        let places = &mut self.places[table];
+        places.note(resolved, &key);
+        if let Some(undo) = &mut self.undo {
+            let last = places.last.get(&key).copied();
+            undo.push(Undo::Row { table, key: key.clone(), stage, before: None, last });
+        }
+        if stage > 0 {
+            places.last.insert(key.clone(), stage);
+        }
+        self.stages[stage].tables[table].rows.insert(key, change);
+        self.operations += 1;
+    }
+
+    fn grow(&mut self, stage: usize) {
+        while self.stages.len() <= stage {
+            self.stages.push(Stage::new(self.places.len()));
+        }
+    }
+
+    fn delete_prefix(&mut self, resolved: &SchemaTable, prefix: Key) {
+        let table = resolved.index;
+        let mut stage = 0;
+        if let Some(mut keys) = self.places[table].under.remove(&prefix) {
+            keys.retain(|key| match self.erase(table, key) {
+                Some(left) => {
+                    stage = stage.max(left + 1);
+                    true
+                }
+                None => false,
+            });
+            if !keys.is_empty() {
+                self.places[table].under.insert(prefix.clone(), keys);
+            }
+        }
+        // What is left lies before `stage`, so an earlier delete there or later has done it all.
+        if self.deleted_in(resolved, &prefix.0).is_some_and(|deleted| deleted >= stage) {
+            return;
+        }
+        self.grow(stage);
+        self.stages[stage].tables[table].delete_prefixes.push(prefix.clone());
+        self.operations += 1;
+        let before = self.places[table].prefixes.insert(prefix.clone(), stage);
+        if let Some(undo) = &mut self.undo {
+            undo.push(Undo::Prefix { table, key: prefix, stage, before });
+        }
+    }
+
+    /// Erases a row's pending operations, the last one first, up to one that may fail; tells the stage of that one.
+    fn erase(&mut self, table: usize, key: &Key) -> Option<usize> {
+        while let Some(stage) = self.last_stage(table, key) {
+            let rows = &mut self.stages[stage].tables[table].rows;
+            if rows.get(key).is_some_and(can_fail) {
+                return Some(stage);
+            }
+            let before = rows.remove(key);
+            self.operations -= 1;
+            let earlier = (0..stage).rev().find(|earlier| self.stages[*earlier].tables[table].rows.contains_key(key));
+            let last = match earlier {
+                Some(earlier) if earlier > 0 => self.places[table].last.insert(key.clone(), earlier),
+                _ => self.places[table].last.remove(key),
+            };
+            if let Some(undo) = &mut self.undo {
+                undo.push(Undo::Row { table, key: key.clone(), stage, before, last });
+            }
+        }
+        None
+    }
+
+    /// Takes the noted steps back, the last one first.
+    fn take_back(&mut self, schema: &Schema) {
+        for step in self.undo.take().into_iter().flatten().rev() {
+            match step {
+                Undo::Row { table, key, stage, before, last } => {
+                    match last {
+                        Some(last) => self.places[table].last.insert(key.clone(), last),
+                        None => self.places[table].last.remove(&key),
+                    };
+                    let rows = &mut self.stages[stage].tables[table].rows;
+                    if let Some(before) = before {
+                        // A row that was erased is no longer noted; noting one twice does no harm.
+                        if rows.insert(key.clone(), before).is_none() {
+                            self.operations += 1;
+                            self.places[table].note(&schema.tables[table], &key);
+                        }
+                    } else if rows.remove(&key).is_some() {
+                        self.operations -= 1;
+                    }
+                }
+                Undo::Prefix { table, key, stage, before } => {
+                    self.stages[stage].tables[table].delete_prefixes.pop();
+                    self.operations -= 1;
+                    match before {
+                        Some(before) => self.places[table].prefixes.insert(key, before),
+                        None => self.places[table].prefixes.remove(&key),
+                    };
+                }
+            }
+        }
+    }
+}
+
+fn adds(schema: &Schema, change: &CheckedChange) -> bool {
+    schema.shapes[change.shape].assignments.iter().any(|(_, operation)| *operation == Operation::Add)
 }
