@@ -30,8 +30,35 @@ pub struct Change {
     /// Index into `Descriptor::shapes`.
     pub shape: u32,
     /// The primary key's values in the table's order (for `delete-prefix` the leading ones), then one value for each
-    /// assignment of the shape.
-    pub values: Vec<Value>,
+    /// assignment of the shape. Unchecked: the plugin's words.
+    pub values: Vec<PluginValue>,
+}
+
+/// A value as a plugin returns it, unchecked: the change set checks it against its column.
+#[derive(Clone, Debug, PartialEq)]
+pub enum PluginValue {
+    /// SQL NULL.
+    Null,
+    /// True or false.
+    Boolean(bool),
+    /// Whole number.
+    Integer(i64),
+    /// Floating-point number, NaN and infinities included.
+    Float(f64),
+    /// Decimal number in plain or scientific notation, or anything else.
+    Decimal(String),
+    /// Text.
+    Text(String),
+    /// Any bytes.
+    Bytes(Vec<u8>),
+    /// Microseconds since 1970-01-01T00:00:00Z.
+    Timestamp(i64),
+    /// Days since 1970-01-01.
+    Date(i32),
+    /// A UUID, or anything else.
+    Uuid(String),
+    /// A JSON document, or anything else.
+    Json(String),
 }
 
 /// Why a change cannot be applied: the fault of the event that asked for it.
