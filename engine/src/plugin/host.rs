@@ -1,0 +1,297 @@
+//! Engines, threads and the way from bytes to a [`Plugin`].
+//!
+//! There are two engines in a host, which differ in how they stop a guest: the fast one by epoch (a clock that a thread
+//! advances), the metered one by fuel (counted instructions, the same on every machine). Guests run on threads of their own,
+//! so that they delay no I/O; compilation runs on others, one plugin at a time and with lower priority.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::runtime::{Handle, Runtime};
+use tokio::sync::Semaphore;
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
+
+use super::apply::{Compiled, Plugin};
+use super::binary::{self, Binary};
+use super::bindings::{self, ProjectionPre};
+use super::cache::Cache;
+use super::instance::{self, AdapterExports, Failure, Guest, Instance, Setup};
+use super::logs::{Logs, for_people};
+use super::{Limits, PluginError};
+use crate::change::Descriptor;
+use crate::error::ErrorKind;
+
+/// How often guests give way to others, and the clock of deadlines.
+pub(super) const TICK: Duration = Duration::from_millis(10);
+/// The wall-clock time that describing may take. It is no event, so nothing depends on it but whether the plugin loads.
+const DESCRIBE_TIME_MAX: Duration = Duration::from_secs(10);
+/// The stack of a guest, and of the fiber that it and the host's functions run on.
+const WASM_STACK_BYTES: usize = 512 << 10;
+const FIBER_STACK_BYTES: usize = 2 << 20;
+
+/// What a host is made with.
+#[derive(Clone, Debug, Default)]
+pub struct HostSettings {
+    /// The private folder for compiled plugins. None: each start compiles anew.
+    pub cache_dir: Option<PathBuf>,
+    /// Threads on which plugins run. 0: as many as the machine has cores.
+    pub threads: usize,
+}
+
+/// Loads and runs plugins. Cloning gives another handle to the same one; a process needs one.
+#[derive(Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+/// What plugins share.
+pub(super) struct Inner {
+    fast: Flavour,
+    metered: Flavour,
+    cache: Option<Cache>,
+    compiling: Arc<Semaphore>,
+    compilers: rayon::ThreadPool,
+    sandbox: Option<Runtime>,
+    sandbox_handle: Handle,
+}
+
+/// An engine, and what plugins can import there.
+struct Flavour {
+    engine: Engine,
+    linker: Linker<Guest>,
+}
+
+/// How a guest is stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Metering {
+    /// By the clock.
+    Epoch,
+    /// By fuel, with the clock as a backstop.
+    Fuel,
+}
+
+impl Host {
+    /// Starts engines and threads.
+    ///
+    /// # Errors
+    /// `cache_folder` where the folder cannot be private; `sandbox_failed` where threads cannot be made.
+    pub fn new(settings: HostSettings) -> Result<Self, PluginError> {
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
+        let threads = if settings.threads == 0 { cores } else { settings.threads };
+        let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
+        let sandbox = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(threads)
+            .thread_name("sandbox")
+            .enable_time()
+            .build()
+            .map_err(|error| failed("threads")(&error))?;
+        let compilers = rayon::ThreadPoolBuilder::new()
+            .num_threads(cores)
+            .thread_name(|i| format!("compile-{i}"))
+            // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
+            .start_handler(|_| drop(rustix::process::nice(10)))
+            .build()
+            .map_err(|error| failed("threads")(&error))?;
+        let flavour = |metering| Flavour::new(metering).map_err(|error| failed("engine")(&error));
+        let inner = Inner {
+            fast: flavour(Metering::Epoch)?,
+            metered: flavour(Metering::Fuel)?,
+            cache: settings.cache_dir.as_deref().map(Cache::open).transpose()?,
+            compiling: Arc::new(Semaphore::new(1)),
+            compilers,
+            sandbox_handle: sandbox.handle().clone(),
+            sandbox: Some(sandbox),
+        };
+        tick(&inner).map_err(|error| failed("threads")(&error))?;
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Makes a plugin of a file's bytes: checks what they are, wraps a core module, compiles (or takes what was compiled
+    /// before), lets it describe itself, and validates that. The file's code runs here for the first time, under `limits`.
+    ///
+    /// # Errors
+    /// Fatal, and about the file, except where the host has no memory; see [`PluginError::code`].
+    pub async fn load(&self, bytes: Arc<[u8]>, limits: Limits) -> Result<Plugin, PluginError> {
+        let inner = Arc::clone(&self.inner);
+        let file = Arc::clone(&bytes);
+        let (binary, compiled) = self
+            .inner
+            .compile_somewhere(move || {
+                let binary = binary::read(&file)?;
+                let compiled = inner.compile(Metering::Epoch, &binary.component)?;
+                Ok((binary, compiled))
+            })
+            .await?;
+        let logs = Arc::new(Logs::new(format!("sha256:{}", &binary.digest[..12]), limits.log_lines_per_second_max));
+        let inner = Arc::clone(&self.inner);
+        // Not on the caller's threads: what describes itself is foreign code already.
+        let described = self.inner.sandbox_handle.spawn(async move {
+            let descriptor = describe(&binary, &compiled, &limits, &logs).await?;
+            let schema = descriptor.validate().map_err(|problems| PluginError {
+                kind: ErrorKind::Fatal,
+                code: "invalid_descriptor",
+                message: invalid_descriptor(&problems),
+                problems,
+            })?;
+            logs.rename(&schema.descriptor.name);
+            Ok(Plugin::new(inner, bytes, binary, compiled, limits, logs, schema))
+        });
+        described.await.map_err(|error| PluginError::sandbox("describe", &error))?
+    }
+}
+
+fn invalid_descriptor(problems: &[crate::change::Problem]) -> String {
+    let all: Vec<_> = problems.iter().map(ToString::to_string).collect();
+    format!("its descriptor does not hold: {}", for_people(&all.join("; "), 16 << 10))
+}
+
+impl std::fmt::Debug for Host {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Host")
+    }
+}
+
+impl Inner {
+    /// Where guests run.
+    pub(super) fn sandbox(&self) -> &Handle {
+        &self.sandbox_handle
+    }
+
+    /// Runs work on the compilers' threads, one piece at a time.
+    pub(super) async fn compile_somewhere<T: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce() -> Result<T, PluginError> + Send + 'static,
+    ) -> Result<T, PluginError> {
+        let permit = Arc::clone(&self.compiling).acquire_owned().await;
+        let permit = permit.map_err(|error| PluginError::sandbox("compile", &error))?;
+        let host = Arc::clone(self);
+        let task = self.sandbox_handle.spawn_blocking(move || {
+            let done = host.compilers.install(work);
+            drop(permit);
+            done
+        });
+        task.await.map_err(|error| PluginError::sandbox("compile", &error))?
+    }
+
+    /// Compiles a component, or takes it from the cache, and links it. Blocks; call it within `compile_somewhere`.
+    pub(super) fn compile(&self, metering: Metering, component: &[u8]) -> Result<Compiled, PluginError> {
+        let flavour = match metering {
+            Metering::Epoch => &self.fast,
+            Metering::Fuel => &self.metered,
+        };
+        let started = Instant::now();
+        let cached = self.cache.as_ref().and_then(|cache| cache.load(&flavour.engine, component));
+        let from_cache = cached.is_some();
+        let compiled = match cached {
+            Some(compiled) => compiled,
+            None => {
+                let compiled = Component::new(&flavour.engine, component).map_err(|error| {
+                    let text = for_people(&format!("{error:#}"), 1000);
+                    let hint = "it is broken, or uses a WebAssembly proposal that the sandbox leaves out";
+                    PluginError::fatal("invalid_wasm", format!("it does not compile: {text}; {hint}"))
+                })?;
+                if let Some(cache) = &self.cache {
+                    cache.store(&flavour.engine, component, &compiled);
+                }
+                compiled
+            }
+        };
+        let link_error = |code, error: &wasmtime::Error| {
+            let text = for_people(&format!("{error:#}"), 1000);
+            PluginError::fatal(code, format!("it does not fit laterna:projection: {text}; build it against wit/projection.wit"))
+        };
+        let pre = flavour.linker.instantiate_pre(&compiled).map_err(|error| link_error("missing_import", &error))?;
+        let pre = ProjectionPre::new(pre).map_err(|error| link_error("not_a_projection", &error))?;
+        let adapter = AdapterExports::of(&compiled);
+        Ok(Compiled { pre, adapter, seconds: started.elapsed().as_secs_f64(), from_cache })
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block; calls that are under way end by their deadlines.
+        if let Some(sandbox) = self.sandbox.take() {
+            sandbox.shutdown_background();
+        }
+    }
+}
+
+impl Flavour {
+    fn new(metering: Metering) -> wasmtime::Result<Self> {
+        let mut config = Config::new();
+        config
+            .strategy(Strategy::Cranelift)
+            .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
+            .epoch_interruption(true)
+            .consume_fuel(metering == Metering::Fuel)
+            .max_wasm_stack(WASM_STACK_BYTES)
+            .async_stack_size(FIBER_STACK_BYTES)
+            .wasm_backtrace_details(WasmBacktraceDetails::Enable)
+            // One result on every machine.
+            .cranelift_nan_canonicalization(true)
+            .wasm_relaxed_simd(false)
+            // What no toolchain of ours needs is attack surface.
+            .wasm_memory64(false)
+            .wasm_multi_memory(false)
+            .shared_memory(false);
+        let engine = Engine::new(&config)?;
+        let linker = instance::linker(&engine)?;
+        Ok(Self { engine, linker })
+    }
+}
+
+/// Advances the clock of both engines until they are gone.
+fn tick(inner: &Inner) -> std::io::Result<()> {
+    let engines = [inner.fast.engine.weak(), inner.metered.engine.weak()];
+    std::thread::Builder::new().name("epoch".to_owned()).spawn(move || {
+        loop {
+            std::thread::sleep(TICK);
+            let live: Vec<_> = engines.iter().filter_map(wasmtime::EngineWeak::upgrade).collect();
+            if live.is_empty() {
+                return;
+            }
+            live.iter().for_each(Engine::increment_epoch);
+        }
+    })?;
+    Ok(())
+}
+
+async fn describe(
+    binary: &Binary,
+    compiled: &Compiled,
+    limits: &Limits,
+    logs: &Arc<Logs>,
+) -> Result<Descriptor, PluginError> {
+    let once = async || {
+        let setup = Setup {
+            pre: &compiled.pre,
+            adapter: compiled.adapter.as_ref(),
+            limits,
+            logs,
+            digest: &binary.digest,
+            fuel: None,
+            call_time_max: DESCRIBE_TIME_MAX,
+        };
+        let mut instance = Box::pin(Instance::new(&setup)).await?;
+        instance.describe().await.map(bindings::descriptor)
+    };
+    let failed = |failure: Failure| {
+        let reason = match failure {
+            Failure::Host(error) => return error,
+            Failure::Trap(reason) | Failure::TooMuch(reason) => reason,
+            Failure::Fuel | Failure::Deadline => format!("it did not end within {DESCRIBE_TIME_MAX:?}"),
+        };
+        PluginError::fatal("describe_failed", format!("`describe` failed: {reason}; it must return the same on every call"))
+    };
+    let first = once().await.map_err(failed)?;
+    let second = once().await.map_err(failed)?;
+    if first != second {
+        return Err(PluginError::fatal(
+            "describe_failed",
+            "two calls of `describe` returned different descriptors; it must depend on the code alone".to_owned(),
+        ));
+    }
+    Ok(first)
+}
