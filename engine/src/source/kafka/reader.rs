@@ -399,7 +399,8 @@ impl<'l> Session<'l> {
             }
             Polled::Assign(places) => {
                 self.clear(About::Group);
-                self.group.extend(places.iter().map(|place| self.named(place)));
+                let given: Vec<TopicPartition> = places.iter().map(|place| self.named(place)).collect();
+                self.group.extend(given);
                 let gone = self.retarget();
                 unassign(client, &gone)?;
                 // The group has its answer; what is read follows when the runner says from where.
