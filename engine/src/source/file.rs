@@ -1,1 +1,3 @@
 //! Files.
+pub struct FileSettings {}
+pub struct FileSource {}

@@ -9,6 +9,7 @@
 //! The log can betray (retention, recreated topics, truncation): a source that sees it says so with
 //! [`SourceEvent::Failed`] and never skips.
 
+mod buffer;
 mod file;
 mod kafka;
 
@@ -19,7 +20,7 @@ use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
 pub use file::{FileSettings, FileSource};
-pub use kafka::{KafkaSettings, KafkaSource};
+pub use kafka::{KafkaSettings, KafkaSource, check_properties, probe};
 
 /// Told by the runner where the partitions of an assignment begin. Partitions left out are not delivered.
 /// Dropping it unanswered leaves the whole assignment undelivered.
