@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use load::{ConfigError, ConfigProblem, Inputs, Loaded};
+pub use parse::masked_url;
 pub use show::{Shown, schema, show};
 
 /// All options of the engine. The field names are the keys of `laterna.toml`.

@@ -126,7 +126,7 @@ struct Reader<'a> {
 /// What a path leads to.
 enum Place {
     Engine(&'static Key<Config>),
-    Defaults(&'static Key<ProjectionConfig>),
+    Defaults,
     Projection(&'static Key<ProjectionConfig>),
     Property,
 }
@@ -137,7 +137,7 @@ fn resolve(path: &str) -> Option<Place> {
     }
     let projection_key = |rest: &str| PROJECTION_KEYS.iter().find(|key| key.path == rest);
     match path.split_once('.')? {
-        ("defaults", rest) => projection_key(rest).map(Place::Defaults),
+        ("defaults", rest) => projection_key(rest).map(|_| Place::Defaults),
         ("projections", rest) => projection_key(rest.split_once('.')?.1).map(Place::Projection),
         _ => path.strip_prefix(PROPERTIES)?.strip_prefix('.').filter(|name| !name.is_empty()).map(|_| Place::Property),
     }
