@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use load::{ConfigError, ConfigProblem, Inputs, Loaded};
+pub use load::{ConfigError, ConfigFile, ConfigProblem, Inputs, Loaded};
 pub use parse::masked_url;
 pub use show::{Shown, schema, show};
 

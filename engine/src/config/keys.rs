@@ -8,7 +8,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, OnError, ProjectionConfig, Secret, SourceKind, parse};
+use super::{
+    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, OnError, ProjectionConfig, Secret, SourceKind, parse,
+};
 
 /// One option of `T`.
 pub(super) struct Key<T> {
@@ -29,10 +31,25 @@ pub(super) enum Kind<T> {
     /// Text that no output shows.
     Secret(fn(&mut T, Secret) -> Result<(), String>),
     Boolean(fn(&mut T, bool)),
-    Integer { min: u64, max: u64, set: fn(&mut T, u64) },
-    Size { min: u64, max: u64, set: fn(&mut T, u64) },
-    Time { min: Duration, max: Duration, set: fn(&mut T, Duration) },
-    Choice { values: &'static [&'static str], set: fn(&mut T, &str) -> Result<(), String> },
+    Integer {
+        min: u64,
+        max: u64,
+        set: fn(&mut T, u64),
+    },
+    Size {
+        min: u64,
+        max: u64,
+        set: fn(&mut T, u64),
+    },
+    Time {
+        min: Duration,
+        max: Duration,
+        set: fn(&mut T, Duration),
+    },
+    Choice {
+        values: &'static [&'static str],
+        set: fn(&mut T, &str) -> Result<(), String>,
+    },
 }
 
 /// Where librdkafka's own properties stand; everything below is passed on.
@@ -81,8 +98,9 @@ pub(super) const KEYS: &[Key<Config>] = &[
     Key {
         path: "http.listen",
         kind: Kind::Text(|config, text| {
-            config.http.listen =
-                text.parse().map_err(|_| format!("{text:?} is not an address with a port; write it as \"127.0.0.1:8484\""))?;
+            config.http.listen = text
+                .parse()
+                .map_err(|_| format!("{text:?} is not an address with a port; write it as \"127.0.0.1:8484\""))?;
             Ok(())
         }),
         default: "127.0.0.1:8484",
@@ -152,7 +170,11 @@ pub(super) const KEYS: &[Key<Config>] = &[
     },
     Key {
         path: "kafka.buffer",
-        kind: Kind::Size { min: MIB, max: 1024 * MIB, set: |config, value| config.kafka.buffer_bytes_max = usize_of(value) },
+        kind: Kind::Size {
+            min: MIB,
+            max: 1024 * MIB,
+            set: |config, value| config.kafka.buffer_bytes_max = usize_of(value),
+        },
         default: "32MiB",
         env: &[],
         meaning: "How many bytes of events each projection buffers.",
@@ -208,14 +230,22 @@ pub(super) const PROJECTION_KEYS: &[Key<ProjectionConfig>] = &[
     },
     Key {
         path: "limits.changes_per_event",
-        kind: Kind::Integer { min: 1, max: 1_000_000, set: |config, value| config.changes_per_event_max = usize_of(value) },
+        kind: Kind::Integer {
+            min: 1,
+            max: 1_000_000,
+            set: |config, value| config.changes_per_event_max = usize_of(value),
+        },
         default: "10000",
         env: &[],
         meaning: "Changes that one event may return.",
     },
     Key {
         path: "limits.bytes_per_event",
-        kind: Kind::Size { min: 1 << 10, max: 256 * MIB, set: |config, value| config.change_bytes_per_event_max = usize_of(value) },
+        kind: Kind::Size {
+            min: 1 << 10,
+            max: 256 * MIB,
+            set: |config, value| config.change_bytes_per_event_max = usize_of(value),
+        },
         default: "8MiB",
         env: &[],
         meaning: "Bytes of changes that one event may return.",
@@ -233,7 +263,11 @@ pub(super) const PROJECTION_KEYS: &[Key<ProjectionConfig>] = &[
     },
     Key {
         path: "slo.lag_seconds",
-        kind: Kind::Integer { min: 1, max: 86_400, set: |config, value| config.slo_lag_seconds = u32::try_from(value).unwrap_or(u32::MAX) },
+        kind: Kind::Integer {
+            min: 1,
+            max: 86_400,
+            set: |config, value| config.slo_lag_seconds = u32::try_from(value).unwrap_or(u32::MAX),
+        },
         default: "30",
         env: &[],
         meaning: "How far behind is too far, in seconds, for readers of the metrics.",
@@ -247,8 +281,18 @@ pub(super) fn blank() -> Config {
         cache_dir: PathBuf::new(),
         source: SourceKind::Kafka,
         http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), allow_remote: false },
-        database: DatabaseConfig { url: Secret::new(""), writers: 1, connect_timeout: Duration::ZERO, commit_timeout: Duration::ZERO },
-        kafka: KafkaConfig { bootstrap_servers: String::new(), group_prefix: String::new(), buffer_bytes_max: 0, properties: BTreeMap::new() },
+        database: DatabaseConfig {
+            url: Secret::new(""),
+            writers: 1,
+            connect_timeout: Duration::ZERO,
+            commit_timeout: Duration::ZERO,
+        },
+        kafka: KafkaConfig {
+            bootstrap_servers: String::new(),
+            group_prefix: String::new(),
+            buffer_bytes_max: 0,
+            properties: BTreeMap::new(),
+        },
         file: FileConfig { dir: PathBuf::new() },
         defaults: ProjectionConfig {
             on_error: OnError::Halt,
@@ -316,7 +360,8 @@ fn within<V: PartialOrd + Copy>(value: V, min: V, max: V, show: impl Fn(V) -> St
 
 fn unknown_choice(text: &str, values: &[&str]) -> String {
     if text == "park" {
-        return "\"park\" is not built yet: setting events aside comes with a later release; write \"halt\" until then".into();
+        return "\"park\" is not built yet: setting events aside comes with a later release; write \"halt\" until then"
+            .into();
     }
     let values = values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(" or ");
     format!("{text:?} is not known; write {values}")

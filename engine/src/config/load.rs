@@ -12,19 +12,31 @@ use super::show::Shown;
 use super::{Config, ProjectionConfig, Secret, parse};
 
 /// The file that is read where none is named, if it exists.
-pub(super) const FILE_DEFAULT: &str = "laterna.toml";
+const FILE_DEFAULT: &str = "laterna.toml";
 /// No configuration is longer; bounds what a wrong path can make us read.
 const FILE_BYTES_MAX: u64 = 1 << 20;
 
 /// Where options come from.
 #[derive(Clone, Debug, Default)]
 pub struct Inputs {
-    /// The file that was named; it must exist. None: `laterna.toml` in the working directory, if there is one.
-    pub file: Option<PathBuf>,
+    /// The configuration file.
+    pub file: ConfigFile,
     /// Environment variables.
     pub environment: BTreeMap<String, String>,
     /// `KEY=VALUE` arguments.
     pub overrides: Vec<String>,
+}
+
+/// Which file is read.
+#[derive(Clone, Debug, Default)]
+pub enum ConfigFile {
+    /// `laterna.toml` in the working directory, if there is one.
+    #[default]
+    IfPresent,
+    /// This one; it must exist.
+    Named(PathBuf),
+    /// None at all.
+    Absent,
 }
 
 /// A configuration, and where each value came from.
@@ -82,9 +94,18 @@ impl Config {
     /// # Errors
     /// All problems at once.
     pub fn load(inputs: &Inputs) -> Result<Loaded, ConfigError> {
-        let mut reader = Reader { environment: &inputs.environment, given: BTreeMap::new(), names: Vec::new(), problems: Vec::new() };
+        let mut reader = Reader {
+            environment: &inputs.environment,
+            given: BTreeMap::new(),
+            names: Vec::new(),
+            problems: Vec::new(),
+        };
         reader.well_known_variables();
-        let file = reader.file(inputs.file.as_deref());
+        let file = match &inputs.file {
+            ConfigFile::IfPresent => reader.file(Path::new(FILE_DEFAULT), true),
+            ConfigFile::Named(path) => reader.file(path, false),
+            ConfigFile::Absent => None,
+        };
         reader.variables();
         inputs.overrides.iter().for_each(|text| reader.argument(text));
         let (config, shown) = reader.build();
@@ -144,7 +165,9 @@ fn resolve(path: &str) -> Option<Place> {
 }
 
 fn is_section(path: &str) -> bool {
-    let is_below = |parent: &str, key: &str| parent.is_empty() || key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'));
+    let is_below = |parent: &str, key: &str| {
+        parent.is_empty() || key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))
+    };
     let below_projection = |parent: &str| PROJECTION_KEYS.iter().any(|key| is_below(parent, key.path));
     if matches!(path, "projections" | "defaults" | PROPERTIES) || KEYS.iter().any(|key| is_below(path, key.path)) {
         return true;
@@ -166,7 +189,9 @@ fn is_name(name: &str) -> bool {
 fn suggestion(path: &str) -> Option<String> {
     let (prefix, rest) = match path.split_once('.') {
         Some(("defaults", _)) => ("defaults.".to_owned(), true),
-        Some(("projections", rest)) => (format!("projections.{}.", rest.split_once('.').map_or(rest, |(name, _)| name)), true),
+        Some(("projections", rest)) => {
+            (format!("projections.{}.", rest.split_once('.').map_or(rest, |(name, _)| name)), true)
+        }
         _ => (String::new(), false),
     };
     let candidates: Vec<String> = if rest {
@@ -181,7 +206,8 @@ fn suggestion(path: &str) -> Option<String> {
         let end = 0.95 * strsim::normalized_damerau_levenshtein(&last(path), &last(candidate));
         whole.max(end)
     };
-    let best = candidates.into_iter().map(|candidate| (likeness(&candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0))?;
+    let best =
+        candidates.into_iter().map(|candidate| (likeness(&candidate), candidate)).max_by(|a, b| a.0.total_cmp(&b.0))?;
     (best.0 >= 0.6).then_some(best.1)
 }
 
@@ -197,10 +223,16 @@ impl Reader<'_> {
         if let Some(name) = path.strip_prefix("projections.").and_then(|rest| rest.split('.').next())
             && !is_name(name)
         {
-            return self.problem(&given.origin, path, format!("{name:?} is no name of a projection; names match [a-z][a-z0-9_]*"));
+            return self.problem(
+                &given.origin,
+                path,
+                format!("{name:?} is no name of a projection; names match [a-z][a-z0-9_]*"),
+            );
         }
         if let Some(variable) = parse::spliced_variable(&given.text).filter(|_| !given.referenced) {
-            let message = format!("`${{{variable}}}` is not replaced in here; write {{ env = \"{variable}\" }} for the whole value");
+            let message = format!(
+                "`${{{variable}}}` is not replaced in here; write {{ env = \"{variable}\" }} for the whole value"
+            );
             return self.problem(&given.origin, path, message);
         }
         self.given.insert(path.to_owned(), given);
@@ -221,7 +253,12 @@ impl Reader<'_> {
     /// The value of a variable or of the file that `NAME_FILE` names, and how it is called.
     fn variable(&mut self, name: &str, path: &str) -> Option<Given> {
         if let Some(text) = self.environment.get(name) {
-            return Some(Given { text: text.clone(), kind: GivenKind::Untyped, referenced: false, origin: format!("environment variable {name}") });
+            return Some(Given {
+                text: text.clone(),
+                kind: GivenKind::Untyped,
+                referenced: false,
+                origin: format!("environment variable {name}"),
+            });
         }
         let name = format!("{name}_FILE");
         let file = self.environment.get(&name)?.clone();
@@ -259,19 +296,23 @@ impl Reader<'_> {
     fn argument(&mut self, argument: &str) {
         match argument.split_once('=') {
             Some((path, text)) => {
-                let given = Given { text: text.to_owned(), kind: GivenKind::Untyped, referenced: false, origin: "--set".into() };
+                let given = Given {
+                    text: text.to_owned(),
+                    kind: GivenKind::Untyped,
+                    referenced: false,
+                    origin: "--set".into(),
+                };
                 self.give(path.trim(), given);
             }
             None => self.problem("--set", "", "write it as KEY=VALUE, for example --set http.listen=127.0.0.1:9000"),
         }
     }
 
-    fn file(&mut self, named: Option<&Path>) -> Option<PathBuf> {
-        let path = named.unwrap_or(Path::new(FILE_DEFAULT));
+    fn file(&mut self, path: &Path, may_be_absent: bool) -> Option<PathBuf> {
         let place = path.display().to_string();
         let text = match read_bounded(path) {
             Ok(text) => text,
-            Err(error) if named.is_none() && error.kind() == std::io::ErrorKind::NotFound => return None,
+            Err(error) if may_be_absent && error.kind() == std::io::ErrorKind::NotFound => return None,
             Err(error) => {
                 self.problem(&place, "", format!("cannot be read: {error}; name an existing file with -c"));
                 return None;
@@ -290,15 +331,20 @@ impl Reader<'_> {
 
     fn table(&mut self, file: &File<'_>, prefix: &str, table: &DeTable<'_>) {
         for (key, value) in table {
-            let path = if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
+            let path =
+                if prefix.is_empty() { key.get_ref().to_string() } else { format!("{prefix}.{}", key.get_ref()) };
             let origin = file.origin(key.span().start);
             match value.get_ref() {
                 DeValue::Table(inner) => self.inner_table(file, &path, &origin, inner),
                 DeValue::String(text) => self.scalar(&path, GivenKind::Text, text, origin),
-                DeValue::Integer(number) if number.radix() == 10 => self.scalar(&path, GivenKind::Integer, number.as_str(), origin),
+                DeValue::Integer(number) if number.radix() == 10 => {
+                    self.scalar(&path, GivenKind::Integer, number.as_str(), origin)
+                }
                 DeValue::Float(number) => self.scalar(&path, GivenKind::Float, number.as_str(), origin),
                 DeValue::Boolean(value) => self.scalar(&path, GivenKind::Boolean, &value.to_string(), origin),
-                other if resolve(&path).is_some() => self.problem(&origin, &path, format!("takes no {}", other.type_str())),
+                other if resolve(&path).is_some() => {
+                    self.problem(&origin, &path, format!("takes no {}", other.type_str()))
+                }
                 _ => self.unknown(&origin, &path),
             }
         }
@@ -333,7 +379,11 @@ impl Reader<'_> {
     /// `{ env = "NAME" }` or `{ file = "PATH" }`.
     fn reference(&mut self, path: &str, origin: &str, table: &DeTable<'_>) {
         if !is_reference(table) {
-            return self.problem(origin, path, "a reference is { env = \"NAME\" } or { file = \"PATH\" }, with nothing else in it");
+            return self.problem(
+                origin,
+                path,
+                "a reference is { env = \"NAME\" } or { file = \"PATH\" }, with nothing else in it",
+            );
         }
         for (kind, target) in table {
             let Some(target) = target.get_ref().as_str() else { continue };
@@ -396,7 +446,8 @@ impl Reader<'_> {
     }
 
     fn apply<T>(&mut self, key: &Key<T>, target: &mut T, path: String, given: Option<&Given>, shown: &mut Vec<Shown>) {
-        let (text, origin) = given.map_or((key.default, "default"), |given| (given.text.as_str(), given.origin.as_str()));
+        let (text, origin) =
+            given.map_or((key.default, "default"), |given| (given.text.as_str(), given.origin.as_str()));
         if let Some(message) = given.and_then(|given| wrong_type(&key.kind, given.kind)) {
             return self.problem(origin, &path, message);
         }
@@ -434,7 +485,8 @@ fn wrong_type<T>(kind: &Kind<T>, given: GivenKind) -> Option<&'static str> {
     match (kind, given) {
         (_, Untyped) => None,
         // A bare number as a size or duration gets the message about its unit.
-        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. }, Text) | (Kind::Size { .. } | Kind::Time { .. }, Text | Integer) => None,
+        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. }, Text)
+        | (Kind::Size { .. } | Kind::Time { .. }, Text | Integer) => None,
         (Kind::Integer { .. }, Integer) | (Kind::Boolean(_), Boolean) => None,
         (Kind::Integer { .. }, Text | Float | Boolean) => Some("takes a whole number, without quotes"),
         (Kind::Boolean(_), _) => Some("takes true or false, without quotes"),
@@ -445,13 +497,21 @@ fn wrong_type<T>(kind: &Kind<T>, given: GivenKind) -> Option<&'static str> {
 }
 
 fn is_reference(table: &DeTable<'_>) -> bool {
-    table.len() == 1 && table.iter().all(|(key, value)| matches!(key.get_ref().as_ref(), "env" | "file") && value.get_ref().is_str())
+    table.len() == 1
+        && table.iter().all(|(key, value)| matches!(key.get_ref().as_ref(), "env" | "file") && value.get_ref().is_str())
 }
 
 /// Whether a property's value may be a secret, so that it is not shown.
 fn is_sensitive(property: &str) -> bool {
-    const SHOWN: [&str; 7] =
-        ["security.protocol", "sasl.mechanism", "sasl.mechanisms", "ssl.ca.location", "ssl.key.location", "ssl.certificate.location", "client.id"];
+    const SHOWN: [&str; 7] = [
+        "security.protocol",
+        "sasl.mechanism",
+        "sasl.mechanisms",
+        "ssl.ca.location",
+        "ssl.key.location",
+        "ssl.certificate.location",
+        "client.id",
+    ];
     const HIDDEN: [&str; 8] = ["password", "secret", "key", "pem", "token", "config", "jaas", "credential"];
     !SHOWN.contains(&property) && HIDDEN.iter().any(|word| property.contains(word))
 }

@@ -9,7 +9,7 @@ fn inputs(dir: &tempfile::TempDir, toml: &str, env: &[(&str, &str)], overrides: 
     let file = dir.path().join("laterna.toml");
     std::fs::write(&file, toml).unwrap();
     Inputs {
-        file: Some(file),
+        file: ConfigFile::Named(file),
         environment: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
         overrides: overrides.iter().map(|text| text.to_string()).collect(),
     }
@@ -108,10 +108,14 @@ fn variables_reach_every_kind_of_key() {
 
 #[test]
 fn unknown_keys_are_errors_with_their_line_and_a_suggestion() {
-    let text = problems("plugin_dir = \"x\"\n[htp]\nlisten = \"127.0.0.1:1\"\n[kafka]\nbootstrap_server = \"a\"\n", &[], &[]);
+    let text =
+        problems("plugin_dir = \"x\"\n[htp]\nlisten = \"127.0.0.1:1\"\n[kafka]\nbootstrap_server = \"a\"\n", &[], &[]);
     assert!(text.contains("laterna.toml:1: plugin_dir: unknown key; did you mean `plugins_dir`?"), "{text}");
     assert!(text.contains("laterna.toml:2: htp: unknown key; did you mean `http`?"), "{text}");
-    assert!(text.contains("laterna.toml:5: kafka.bootstrap_server: unknown key; did you mean `kafka.bootstrap_servers`?"), "{text}");
+    assert!(
+        text.contains("laterna.toml:5: kafka.bootstrap_server: unknown key; did you mean `kafka.bootstrap_servers`?"),
+        "{text}"
+    );
     assert!(text.starts_with("the configuration has 3 problems"), "{text}");
     let text = problems("[projections.a.limits]\nmemori = \"1MiB\"\n", &[], &[]);
     assert!(text.contains("projections.a.limits.memory"), "{text}");
@@ -151,7 +155,7 @@ fn wrong_values_say_what_is_right() {
 #[test]
 fn a_named_file_must_exist() {
     let dir = tempfile::tempdir().unwrap();
-    let inputs = Inputs { file: Some(dir.path().join("absent.toml")), ..Inputs::default() };
+    let inputs = Inputs { file: ConfigFile::Named(dir.path().join("absent.toml")), ..Inputs::default() };
     assert!(Config::load(&inputs).unwrap_err().to_string().contains("cannot be read"));
 }
 
@@ -187,7 +191,9 @@ fn nothing_shows_a_secret() {
     }
     let text = problems("[kafka]\nbootstrap_servers = \"a\"\n[http]\nlisten = { env = \"X\" }", &[("X", CANARY)], &[]);
     assert!(!text.contains(CANARY), "{text}");
-    let toml = format!("[database]\nurl = \"postgres://u:{CANARY}@h/d\"\n[kafka.properties]\n\"sasl.password\" = \"{CANARY}\"\n\"client.rack\" = {{ env = \"R\" }}\n");
+    let toml = format!(
+        "[database]\nurl = \"postgres://u:{CANARY}@h/d\"\n[kafka.properties]\n\"sasl.password\" = \"{CANARY}\"\n\"client.rack\" = {{ env = \"R\" }}\n"
+    );
     let loaded = load(&toml, &[("R", CANARY)], &[]).unwrap();
     let text = format!("{}{:?}", show(&loaded), loaded);
     assert!(!text.contains(CANARY), "{text}");

@@ -11,7 +11,9 @@ pub(super) fn size(text: &str) -> Result<u64, String> {
     let found = SIZE_UNITS.iter().find(|(name, _)| *name == unit);
     match (number.parse::<u64>(), found) {
         (Ok(number), Some((_, factor))) => number.checked_mul(*factor).ok_or_else(|| format!("{text:?} is too large")),
-        (Ok(number), None) if unit.is_empty() => Err(format!("{number} has no unit; write a size as \"64MiB\" (B, KiB, MiB or GiB)")),
+        (Ok(number), None) if unit.is_empty() => {
+            Err(format!("{number} has no unit; write a size as \"64MiB\" (B, KiB, MiB or GiB)"))
+        }
         _ => Err(format!("{text:?} is not a size; write it as \"64MiB\" (B, KiB, MiB or GiB)")),
     }
 }
@@ -24,7 +26,9 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         (Ok(number), Some((_, factor))) => {
             number.checked_mul(*factor).map(Duration::from_millis).ok_or_else(|| format!("{text:?} is too long"))
         }
-        (Ok(number), None) if unit.is_empty() => Err(format!("{number} has no unit; write a duration as \"5s\" (ms, s, m or h)")),
+        (Ok(number), None) if unit.is_empty() => {
+            Err(format!("{number} has no unit; write a duration as \"5s\" (ms, s, m or h)"))
+        }
         _ => Err(format!("{text:?} is not a duration; write it as \"5s\" (ms, s, m or h)")),
     }
 }
@@ -62,7 +66,9 @@ pub(super) fn database_url(text: &str) -> Result<(), String> {
         Some(("postgres" | "postgresql", rest)) if rest.starts_with("//") => Ok(()),
         Some(("sqlite", rest)) if !rest.trim_start_matches('/').is_empty() => Ok(()),
         Some(("sqlite", _)) => Err(format!("names no file; {known}")),
-        Some((scheme, _)) if scheme.len() <= 12 && !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase()) => {
+        Some((scheme, _))
+            if scheme.len() <= 12 && !scheme.is_empty() && scheme.chars().all(|c| c.is_ascii_lowercase()) =>
+        {
             Err(format!("the scheme `{scheme}` is not supported; {known}"))
         }
         _ => Err(format!("is not the address of a database; {known}")),
@@ -91,7 +97,9 @@ pub fn masked_url(url: &str) -> String {
         // An `@` in the parameters or in the path: what looks like the place may be the end of a password.
         _ if user.is_some_and(|user| user.contains(['?', '/'])) => HIDDEN.into(),
         None => format!("{scheme}://{place}{parameters}"),
-        Some((name, hidden)) if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) => {
+        Some((name, hidden))
+            if !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "._-".contains(c)) =>
+        {
             format!("{scheme}://{name}{hidden}@{place}{parameters}")
         }
         Some(_) => format!("{scheme}://***@{place}{parameters}"),
@@ -149,7 +157,10 @@ mod tests {
         ] {
             assert!(!masked_url(url).contains("hunter2"), "{}", masked_url(url));
         }
-        assert_eq!(masked_url("postgres://laterna:x@db:5432/laterna?sslmode=require"), "postgres://laterna:***@db:5432/laterna?***");
+        assert_eq!(
+            masked_url("postgres://laterna:x@db:5432/laterna?sslmode=require"),
+            "postgres://laterna:***@db:5432/laterna?***"
+        );
         assert_eq!(masked_url("sqlite://laterna.db"), "sqlite://laterna.db");
     }
 }

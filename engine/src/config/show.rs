@@ -60,12 +60,16 @@ fn is_bare(path: &str) -> bool {
         _ => "",
     };
     KEYS.iter().any(|key| key.path == path && matches!(key.kind, Kind::Integer { .. } | Kind::Boolean(_)))
-        || PROJECTION_KEYS.iter().any(|key| key.path == projection_path && matches!(key.kind, Kind::Integer { .. } | Kind::Boolean(_)))
+        || PROJECTION_KEYS
+            .iter()
+            .any(|key| key.path == projection_path && matches!(key.kind, Kind::Integer { .. } | Kind::Boolean(_)))
 }
 
 /// JSON Schema (2020-12) of `laterna.toml`, for editors.
 pub fn schema() -> Value {
-    let mut root = section("Configuration of Laterna. Every key has a default; relative paths are relative to the working directory.");
+    let mut root = section(
+        "Configuration of Laterna. Every key has a default; relative paths are relative to the working directory.",
+    );
     for key in KEYS {
         insert(&mut root, key.path, leaf(key));
     }
@@ -104,7 +108,8 @@ fn insert(parent: &mut Value, path: &str, leaf: Value) {
         None => parent["properties"][path] = leaf,
         Some((name, rest)) => {
             let properties = parent["properties"].as_object_mut();
-            let child = properties.map(|properties| properties.entry(name).or_insert_with(|| section(&format!("[{name}]"))));
+            let child =
+                properties.map(|properties| properties.entry(name).or_insert_with(|| section(&format!("[{name}]"))));
             if let Some(child) = child {
                 insert(child, rest, leaf);
             }
@@ -120,20 +125,27 @@ fn reference() -> Value {
 fn leaf<T>(key: &Key<T>) -> Value {
     let bounds = |min: String, max: String| format!("{} From {min} to {max}.", key.meaning);
     let (mut leaf, meaning) = match &key.kind {
-        Kind::Text(_) | Kind::Secret(_) => (json!({ "anyOf": [{ "type": "string" }, reference()] }), key.meaning.to_owned()),
+        Kind::Text(_) | Kind::Secret(_) => {
+            (json!({ "anyOf": [{ "type": "string" }, reference()] }), key.meaning.to_owned())
+        }
         Kind::Boolean(_) => (json!({ "type": "boolean" }), key.meaning.to_owned()),
-        Kind::Integer { min, max, .. } => (json!({ "type": "integer", "minimum": min, "maximum": max }), key.meaning.to_owned()),
-        Kind::Size { min, max, .. } => {
-            (json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$" }), bounds(parse::show_size(*min), parse::show_size(*max)))
+        Kind::Integer { min, max, .. } => {
+            (json!({ "type": "integer", "minimum": min, "maximum": max }), key.meaning.to_owned())
         }
-        Kind::Time { min, max, .. } => {
-            (json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$" }), bounds(parse::show_duration(*min), parse::show_duration(*max)))
-        }
+        Kind::Size { min, max, .. } => (
+            json!({ "type": "string", "pattern": "^[0-9]+ ?(B|KiB|MiB|GiB)$" }),
+            bounds(parse::show_size(*min), parse::show_size(*max)),
+        ),
+        Kind::Time { min, max, .. } => (
+            json!({ "type": "string", "pattern": "^[0-9]+ ?(ms|s|m|h)$" }),
+            bounds(parse::show_duration(*min), parse::show_duration(*max)),
+        ),
         Kind::Choice { values, .. } => (json!({ "enum": values }), key.meaning.to_owned()),
     };
     let mut extra = Map::new();
     let environment = key.env.iter().map(|name| format!(" {name}")).collect::<String>();
-    let environment = if environment.is_empty() { environment } else { format!(" Default from the environment:{environment}.") };
+    let environment =
+        if environment.is_empty() { environment } else { format!(" Default from the environment:{environment}.") };
     extra.insert("description".into(), json!(format!("{meaning}{environment}")));
     let default = match &key.kind {
         Kind::Boolean(_) | Kind::Integer { .. } => serde_json::from_str(key.default).unwrap_or(Value::Null),

@@ -77,13 +77,18 @@ fn refusal(is_loopback: bool, request: &Request) -> Option<Problem> {
     }
     let length = request.headers().get(header::CONTENT_LENGTH);
     if length.is_some_and(|length| length != "0") || request.headers().contains_key(header::TRANSFER_ENCODING) {
-        return Some(Problem { status: StatusCode::PAYLOAD_TOO_LARGE, code: "body_not_allowed", detail: "no route takes a body".into() });
+        return Some(Problem {
+            status: StatusCode::PAYLOAD_TOO_LARGE,
+            code: "body_not_allowed",
+            detail: "no route takes a body".into(),
+        });
     }
     None
 }
 
 fn names_loopback(uri: &Uri, headers: &HeaderMap) -> bool {
-    let text = |name: HeaderName| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect::<Vec<_>>();
+    let text =
+        |name: HeaderName| headers.get_all(name).iter().map(|value| value.to_str().unwrap_or("?")).collect::<Vec<_>>();
     let hosts = text(header::HOST);
     let origins = text(header::ORIGIN);
     // HTTP/1.1 wants exactly one Host; an absolute address in the request line counts as another.
@@ -99,7 +104,8 @@ fn is_loopback_name(host: &str) -> bool {
         Some((name, port)) => (name, port.strip_prefix(':').unwrap_or(port)),
         None => host.split_once(':').unwrap_or((host, "")),
     };
-    let is_loopback = name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
+    let is_loopback =
+        name.eq_ignore_ascii_case("localhost") || name.parse::<IpAddr>().is_ok_and(|address| address.is_loopback());
     is_loopback && port.chars().all(|c| c.is_ascii_digit())
 }
 
@@ -120,7 +126,8 @@ impl IntoResponse for Problem {
             "code": self.code,
             "detail": self.detail,
         });
-        let mut response = (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, "application/problem+json")], body.to_string()).into_response();
         if self.status == StatusCode::METHOD_NOT_ALLOWED {
             response.headers_mut().insert(header::ALLOW, HeaderValue::from_static("GET, HEAD"));
         }
@@ -141,7 +148,8 @@ async fn readyz(State(look): State<Look>, RawQuery(query): RawQuery) -> Response
     let ready = look().ready;
     let is_ready = ready.iter().all(|check| check.ok);
     let status = if is_ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    let is_verbose = query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
+    let is_verbose =
+        query.is_some_and(|query| query.split('&').any(|part| part == "verbose" || part.starts_with("verbose=")));
     let checks = ready.iter().filter(|check| is_verbose || !check.ok).map(|check| {
         let mark = if check.ok { '+' } else { '-' };
         format!("[{mark}] {}: {}\n", check.name, check.detail.replace('\n', " "))

@@ -24,7 +24,11 @@ fn look(ok: bool) -> Look {
     halted.halt = Some(halt);
     let seen = Snapshot {
         projections: vec![sample("order_summary"), halted],
-        rejected: vec![RejectedPlugin { file: "bad.wasm".into(), code: "not_wasm".into(), reason: "it is text".into() }],
+        rejected: vec![RejectedPlugin {
+            file: "bad.wasm".into(),
+            code: "not_wasm".into(),
+            reason: "it is text".into(),
+        }],
         ready: vec![ReadyCheck { name: "database", ok, detail: "SQLite".into() }],
         plugins_dir: PathBuf::from("plugins"),
     };
@@ -44,7 +48,10 @@ async fn get_path(path: &str) -> (StatusCode, HeaderMap, String) {
 
 fn is_problem(headers: &HeaderMap, body: &str, code: &str) -> bool {
     let value: Value = serde_json::from_str(body).unwrap();
-    headers[header::CONTENT_TYPE] == "application/problem+json" && value["code"] == code && value["status"].is_u64() && value["detail"].is_string()
+    headers[header::CONTENT_TYPE] == "application/problem+json"
+        && value["code"] == code
+        && value["status"].is_u64()
+        && value["detail"].is_string()
 }
 
 #[tokio::test]
@@ -95,13 +102,25 @@ async fn readiness_follows_the_checks_and_liveness_does_not() {
     assert_eq!(ask(request(), true, true).await.2, "ok\n");
     let (status, _, body) = ask(request(), true, false).await;
     assert_eq!((status, body.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "[-] database: SQLite\nnot ready\n"));
-    assert_eq!(ask(Request::get("/readyz?verbose").header("host", "[::1]:1"), true, true).await.2, "[+] database: SQLite\nok\n");
+    assert_eq!(
+        ask(Request::get("/readyz?verbose").header("host", "[::1]:1"), true, true).await.2,
+        "[+] database: SQLite\nok\n"
+    );
     assert_eq!(ask(Request::get("/livez").header("host", "localhost"), true, false).await.0, StatusCode::OK);
 }
 
 #[tokio::test]
 async fn on_loopback_only_its_own_names_are_served() {
-    for host in ["evil.com", "evil.com:8484", "localhost.evil.com", "127.0.0.1.evil.com", "0.0.0.0", "localhost:80@evil", "", "[::2]"] {
+    for host in [
+        "evil.com",
+        "evil.com:8484",
+        "localhost.evil.com",
+        "127.0.0.1.evil.com",
+        "0.0.0.0",
+        "localhost:80@evil",
+        "",
+        "[::2]",
+    ] {
         let (status, headers, body) = ask(Request::get("/api/v1/projections").header("host", host), true, true).await;
         assert_eq!(status, StatusCode::MISDIRECTED_REQUEST, "{host}");
         assert!(is_problem(&headers, &body, "host_not_allowed"));

@@ -51,41 +51,62 @@ const PARTITION_FIGURES: [PartitionFigure; 6] = [
     ("laterna_projection_lag_records", "Events behind: end offset minus checkpoint.", |partition| {
         partition.lag_events.map(|events| events as f64)
     }),
-    ("laterna_projection_lag_seconds", "Age of the first event that is not applied; 0 without lag.", |partition| partition.lag_seconds),
-    ("laterna_projection_checkpoint_offset", "The first event that is not applied.", |partition| Some(partition.next_offset as f64)),
+    ("laterna_projection_lag_seconds", "Age of the first event that is not applied; 0 without lag.", |partition| {
+        partition.lag_seconds
+    }),
+    ("laterna_projection_checkpoint_offset", "The first event that is not applied.", |partition| {
+        Some(partition.next_offset as f64)
+    }),
     ("laterna_partition_high_watermark_offset", "The offset after the last visible record.", |partition| {
         partition.end_offset.map(|offset| offset as f64)
     }),
     ("laterna_partition_log_start_offset", "The first offset that the log still holds.", |partition| {
         partition.log_start_offset.map(|offset| offset as f64)
     }),
-    ("laterna_projection_retention_margin_records", "Events that the log may drop before unapplied ones are lost.", |partition| {
-        partition.retention_margin_events.map(|events| events as f64)
-    }),
+    (
+        "laterna_projection_retention_margin_records",
+        "Events that the log may drop before unapplied ones are lost.",
+        |partition| partition.retention_margin_events.map(|events| events as f64),
+    ),
 ];
 
 const COUNTS: [Count; 7] = [
     ("laterna_records_consumed", "Events taken from the source.", |projection| projection.counters.consumed),
     ("laterna_records_applied", "Events whose changes are committed.", |projection| projection.counters.applied),
     ("laterna_commits", "Transactions committed.", |projection| projection.counters.commits),
-    ("laterna_fenced_commits", "Commits that met the fence: another engine owned a partition.", |projection| projection.counters.fenced),
-    ("laterna_unknown_commits", "Commits whose outcome had to be looked up.", |projection| projection.counters.unknown_commits),
+    ("laterna_fenced_commits", "Commits that met the fence: another engine owned a partition.", |projection| {
+        projection.counters.fenced
+    }),
+    ("laterna_unknown_commits", "Commits whose outcome had to be looked up.", |projection| {
+        projection.counters.unknown_commits
+    }),
     ("laterna_retries", "Transient failures that were retried.", |projection| projection.counters.retries),
-    ("laterna_kafka_rebalances", "Assignments and revocations of partitions.", |projection| projection.counters.rebalances),
+    ("laterna_kafka_rebalances", "Assignments and revocations of partitions.", |projection| {
+        projection.counters.rebalances
+    }),
 ];
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
         let projections = &self.0.projections;
-        info(&mut encoder, "laterna_build", "The running engine.", [vec![("version", env!("CARGO_PKG_VERSION").to_owned())]])?;
-        gauges(&mut encoder, "laterna_ready", "1 where all readiness checks pass.", [(
-            Vec::new(),
-            f64::from(u8::from(self.0.ready.iter().all(|check| check.ok))),
-        )])?;
-        gauges(&mut encoder, "laterna_plugins_rejected", "Files in the plugins folder that do not run.", [(
-            Vec::new(),
-            self.0.rejected.len() as f64,
-        )])?;
+        info(
+            &mut encoder,
+            "laterna_build",
+            "The running engine.",
+            [vec![("version", env!("CARGO_PKG_VERSION").to_owned())]],
+        )?;
+        gauges(
+            &mut encoder,
+            "laterna_ready",
+            "1 where all readiness checks pass.",
+            [(Vec::new(), f64::from(u8::from(self.0.ready.iter().all(|check| check.ok))))],
+        )?;
+        gauges(
+            &mut encoder,
+            "laterna_plugins_rejected",
+            "Files in the plugins folder that do not run.",
+            [(Vec::new(), self.0.rejected.len() as f64)],
+        )?;
         info(
             &mut encoder,
             "laterna_projection",
@@ -108,25 +129,54 @@ impl Collector for Figures {
         gauges(&mut encoder, "laterna_projection_state", "1 for the state that the projection is in.", states)?;
         for (name, help, figure) in PARTITION_FIGURES {
             let values = projections.iter().flat_map(|projection| {
-                projection.partitions.iter().filter_map(move |partition| Some((of_partition(projection, partition), figure(partition)?)))
+                projection
+                    .partitions
+                    .iter()
+                    .filter_map(move |partition| Some((of_partition(projection, partition), figure(partition)?)))
             });
             gauges(&mut encoder, name, help, values)?;
         }
         for (name, help, count) in COUNTS {
-            counters(&mut encoder, name, help, projections.iter().map(|projection| (of(projection), count(projection))))?;
+            counters(
+                &mut encoder,
+                name,
+                help,
+                projections.iter().map(|projection| (of(projection), count(projection))),
+            )?;
         }
-        let rows = by_label(projections, "table", |projection| Box::new(projection.counters.rows_written.iter().map(|(table, n)| (table.clone(), *n))));
+        let rows = by_label(projections, "table", |projection| {
+            Box::new(projection.counters.rows_written.iter().map(|(table, n)| (table.clone(), *n)))
+        });
         counters(&mut encoder, "laterna_rows_written", "Row operations sent to the database.", rows)?;
         let faults = by_label(projections, "kind", |projection| {
             Box::new(projection.counters.faults.iter().map(|(kind, n)| ((*kind).to_owned(), *n)))
         });
-        counters(&mut encoder, "laterna_wasm_traps", "Faults of events by kind: rejected, halted, trapped, invalid.", faults)?;
+        counters(
+            &mut encoder,
+            "laterna_wasm_traps",
+            "Faults of events by kind: rejected, halted, trapped, invalid.",
+            faults,
+        )?;
         let histogram = |encoder: &mut _, name, help, of_counters: fn(&ProjectionStatus) -> &Histogram| {
-            histograms(encoder, name, help, projections.iter().map(|projection| (of(projection), of_counters(projection))))
+            histograms(
+                encoder,
+                name,
+                help,
+                projections.iter().map(|projection| (of(projection), of_counters(projection))),
+            )
         };
-        histogram(&mut encoder, "laterna_apply_duration_seconds", "Time of a call of the plugin.", |p| &p.counters.apply_seconds)?;
-        histogram(&mut encoder, "laterna_commit_duration_seconds", "Time of a commit.", |p| &p.counters.commit_seconds)?;
-        histogram(&mut encoder, "laterna_end_to_end_latency_seconds", "From an event's timestamp to its commit.", |p| &p.counters.latency_seconds)?;
+        histogram(&mut encoder, "laterna_apply_duration_seconds", "Time of a call of the plugin.", |p| {
+            &p.counters.apply_seconds
+        })?;
+        histogram(&mut encoder, "laterna_commit_duration_seconds", "Time of a commit.", |p| {
+            &p.counters.commit_seconds
+        })?;
+        histogram(
+            &mut encoder,
+            "laterna_end_to_end_latency_seconds",
+            "From an event's timestamp to its commit.",
+            |p| &p.counters.latency_seconds,
+        )?;
         histogram(&mut encoder, "laterna_batch_records", "Events in a commit.", |p| &p.counters.batch_events)
     }
 }
@@ -168,7 +218,12 @@ fn family(
     write(&mut encoder.encode_descriptor(name, help, None, kind)?)
 }
 
-fn gauges(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, f64)>) -> fmt::Result {
+fn gauges(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels, f64)>,
+) -> fmt::Result {
     family(encoder, name, help, MetricType::Gauge, |metric| {
         let known = values.into_iter().filter(|(_, value)| value.is_finite());
         known.into_iter().try_for_each(|(labels, value)| {
@@ -180,14 +235,28 @@ fn gauges(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: i
     })
 }
 
-fn counters(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: impl IntoIterator<Item = (Labels, u64)>) -> fmt::Result {
+fn counters(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = (Labels, u64)>,
+) -> fmt::Result {
     family(encoder, name, help, MetricType::Counter, |metric| {
-        values.into_iter().try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
+        values
+            .into_iter()
+            .try_for_each(|(labels, value)| ConstCounter::new(value).encode(metric.encode_family(&labels)?))
     })
 }
 
-fn info(encoder: &mut DescriptorEncoder<'_>, name: &str, help: &str, values: impl IntoIterator<Item = Labels>) -> fmt::Result {
-    family(encoder, name, help, MetricType::Info, |metric| values.into_iter().try_for_each(|labels| metric.encode_info(&labels)))
+fn info(
+    encoder: &mut DescriptorEncoder<'_>,
+    name: &str,
+    help: &str,
+    values: impl IntoIterator<Item = Labels>,
+) -> fmt::Result {
+    family(encoder, name, help, MetricType::Info, |metric| {
+        values.into_iter().try_for_each(|labels| metric.encode_info(&labels))
+    })
 }
 
 fn histograms<'a>(
@@ -199,7 +268,8 @@ fn histograms<'a>(
     family(encoder, name, help, MetricType::Histogram, |metric| {
         values.into_iter().try_for_each(|(labels, histogram)| {
             let bound = |index| if index == Histogram::BOUNDS { f64::INFINITY } else { Histogram::bound(index) };
-            let buckets: Vec<(f64, u64)> = histogram.buckets.iter().enumerate().map(|(index, count)| (bound(index), *count)).collect();
+            let buckets: Vec<(f64, u64)> =
+                histogram.buckets.iter().enumerate().map(|(index, count)| (bound(index), *count)).collect();
             let sum = if histogram.sum.is_finite() { histogram.sum } else { f64::MAX };
             metric.encode_family(&labels)?.encode_histogram::<NoLabelSet>(sum, histogram.count, &buckets, None)
         })

@@ -61,7 +61,9 @@ fn the_text_parses_and_unknown_values_have_no_line() {
     let samples = parse(&text);
     let topic = "topic=\"or\\\"ders\\\\\\n\"";
     assert_eq!(samples[&format!("laterna_projection_lag_records{{projection=\"a\",{topic},partition=\"0\"}}")], 2.0);
-    assert!(!samples.contains_key(&format!("laterna_projection_lag_records{{projection=\"a\",{topic},partition=\"1\"}}")));
+    assert!(
+        !samples.contains_key(&format!("laterna_projection_lag_records{{projection=\"a\",{topic},partition=\"1\"}}"))
+    );
     assert_eq!(samples.keys().filter(|key| key.starts_with("laterna_projection_lag_seconds")).count(), 2);
     assert!(!samples.keys().any(|key| key.starts_with("laterna_partition_log_start_offset")));
     assert_eq!(samples["laterna_projection_state{projection=\"b\",state=\"catching-up\"}"], 1.0);
