@@ -13,6 +13,8 @@ COPY --from=build /laterna /usr/local/bin/laterna
 COPY --from=build --chown=laterna /src/plugins/*.wasm /var/lib/laterna/plugins/
 USER laterna
 WORKDIR /var/lib/laterna
+# A volume mounted here keeps this owner.
+RUN mkdir -p .laterna/cache
 # Inside a container the address must be reachable from outside of it; publish the port on 127.0.0.1 only.
 ENV LATERNA__HTTP__LISTEN=0.0.0.0:8484 LATERNA__HTTP__ALLOW_REMOTE=true
 EXPOSE 8484

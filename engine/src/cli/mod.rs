@@ -7,9 +7,9 @@ mod run;
 mod terminal;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
@@ -20,7 +20,6 @@ use terminal::say;
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
-const UNHEALTHY: u8 = 3;
 /// How long threads that still work may take after a command is done.
 const RUNTIME_STOP_MAX: Duration = Duration::from_millis(500);
 
@@ -129,11 +128,32 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime =
-        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     outcome
+}
+
+/// A folder of our own that goes away with it.
+struct Temporary(PathBuf);
+
+impl Temporary {
+    fn create(purpose: &str) -> anyhow::Result<Self> {
+        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
+        let dir = std::env::temp_dir().join(format!("laterna-{purpose}-{}-{nanos}", std::process::id()));
+        std::fs::create_dir(&dir).with_context(|| format!("the folder {} could not be made", dir.display()))?;
+        Ok(Self(dir))
+    }
+
+    fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Temporary {
+    fn drop(&mut self) {
+        let _left_behind = std::fs::remove_dir_all(&self.0);
+    }
 }
 
 impl Global {
@@ -167,9 +187,7 @@ impl Global {
             (false, _) => "debug,laterna=trace",
         };
         let filter = match std::env::var("RUST_LOG") {
-            Ok(text) if !text.is_empty() => {
-                EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG {text:?} is no log filter"))?
-            }
+            Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG {text:?} is no log filter"))?,
             _ => EnvFilter::try_new(level)?,
         };
         let has_color = file.is_none() && self.has_color(std::io::stderr().is_terminal());
@@ -177,11 +195,7 @@ impl Global {
             Some(file) => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::sync::Mutex::new(file)),
             None => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::io::stderr),
         };
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(writer)
-            .with_ansi(has_color)
-            .with_target(false);
+        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(has_color).with_target(false);
         match self.log_format {
             LogFormat::Text => builder.try_init(),
             LogFormat::Json => builder.json().flatten_event(true).try_init(),

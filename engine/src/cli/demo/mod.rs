@@ -56,11 +56,11 @@ pub(super) struct Options {
 
 pub(super) fn demo(global: &Global, options: Options) -> anyhow::Result<ExitCode> {
     let temporary = match (&options.dir, options.once) {
-        (None, true) => Some(Temporary::create()?),
+        (None, true) => Some(super::Temporary::create("demo")?),
         _ => None,
     };
     let dir = match (&temporary, &options.dir) {
-        (Some(temporary), _) => temporary.0.clone(),
+        (Some(temporary), _) => temporary.path().to_owned(),
         (None, Some(dir)) => dir.clone(),
         (None, None) => PathBuf::from("laterna-demo"),
     };
@@ -81,24 +81,6 @@ pub(super) fn demo(global: &Global, options: Options) -> anyhow::Result<ExitCode
         drop(temporary);
         outcome
     })
-}
-
-/// A folder of our own that goes away with it.
-struct Temporary(PathBuf);
-
-impl Temporary {
-    fn create() -> anyhow::Result<Self> {
-        let nanos = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.subsec_nanos());
-        let dir = std::env::temp_dir().join(format!("laterna-demo-{}-{nanos}", std::process::id()));
-        std::fs::create_dir(&dir).with_context(|| format!("the folder {} could not be made", dir.display()))?;
-        Ok(Self(dir))
-    }
-}
-
-impl Drop for Temporary {
-    fn drop(&mut self) {
-        let _left_behind = std::fs::remove_dir_all(&self.0);
-    }
 }
 
 /// Where the demo lives.
