@@ -74,12 +74,18 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<Vec
         Ok(files) => files,
         Err(error) => {
             let name = dir.display();
-            findings.failed("plugins", &format!("the folder {name} cannot be read: {error}; create it (mkdir -p {name}) or set plugins_dir"));
+            findings.failed(
+                "plugins",
+                &format!("the folder {name} cannot be read: {error}; create it (mkdir -p {name}) or set plugins_dir"),
+            );
             return Ok(Vec::new());
         }
     };
     if files.is_empty() {
-        findings.well("plugins", &format!("{} is empty; drop one in: cp MY_PROJECTION.wasm {}/", dir.display(), dir.display()));
+        findings.well(
+            "plugins",
+            &format!("{} is empty; drop one in: cp MY_PROJECTION.wasm {}/", dir.display(), dir.display()),
+        );
     }
     let loader = Loader::new(config.clone())?;
     let mut names: BTreeMap<String, PathBuf> = BTreeMap::new();
@@ -90,11 +96,22 @@ async fn plugins(config: &Config, findings: &mut Findings) -> anyhow::Result<Vec
             Ok(plugin) => {
                 let descriptor = &plugin.schema().descriptor;
                 if let Some(other) = names.insert(descriptor.name.clone(), file.clone()) {
-                    findings.failed(&place, &format!("projection {:?} is also in {}; one name runs once", descriptor.name, other.display()));
+                    findings.failed(
+                        &place,
+                        &format!("projection {:?} is also in {}; one name runs once", descriptor.name, other.display()),
+                    );
                     continue;
                 }
                 let mut reads: Vec<String> = descriptor.topics.iter().map(|topic| topic.name.clone()).collect();
-                findings.well(&place, &format!("projection {} revision {}, reads {}", descriptor.name, descriptor.revision, reads.join(", ")));
+                findings.well(
+                    &place,
+                    &format!(
+                        "projection {} revision {}, reads {}",
+                        descriptor.name,
+                        descriptor.revision,
+                        reads.join(", ")
+                    ),
+                );
                 topics.append(&mut reads);
             }
             Err(error) => findings.failed(&place, &format!("{error:#}")),
@@ -155,7 +172,10 @@ async fn broker(config: &Config, topics: Vec<String>, findings: &mut Findings) {
         }
         Ok(Err(error)) => {
             let hint = "is the broker up, and does [kafka.properties] name its security.protocol?";
-            findings.unhealthy("kafka", &format!("{servers} did not answer in {} s: {error:#}; {hint}", BROKER_TIME_MAX.as_secs()));
+            findings.unhealthy(
+                "kafka",
+                &format!("{servers} did not answer in {} s: {error:#}; {hint}", BROKER_TIME_MAX.as_secs()),
+            );
         }
         Err(error) => findings.unhealthy("kafka", &format!("{servers}: {error}")),
     }
@@ -167,7 +187,10 @@ fn folders(dir: &Path, topics: &[String], findings: &mut Findings) {
         if folder.is_dir() {
             findings.well("files", &format!("{} exists", folder.display()));
         } else {
-            findings.unhealthy("files", &format!("the folder {} does not exist; its projection waits for it", folder.display()));
+            findings.unhealthy(
+                "files",
+                &format!("the folder {} does not exist; its projection waits for it", folder.display()),
+            );
         }
     }
 }

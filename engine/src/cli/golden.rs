@@ -43,7 +43,9 @@ pub(super) async fn test(options: Options) -> anyhow::Result<ExitCode> {
     for dir in &options.dirs {
         let outcome = test_one(dir, &options).await.with_context(|| dir.display().to_string());
         match outcome {
-            Ok(report) if report.differences.is_empty() => say(&format!("ok      {}: {}", dir.display(), report.summary)),
+            Ok(report) if report.differences.is_empty() => {
+                say(&format!("ok      {}: {}", dir.display(), report.summary))
+            }
             Ok(report) => {
                 failed += 1;
                 say(&format!("FAILED  {}: {}\n{}", dir.display(), report.summary, report.differences.join("\n")));
@@ -72,7 +74,8 @@ async fn test_one(dir: &Path, options: &Options) -> anyhow::Result<Report> {
     let schema = plugin.schema().clone();
     let events = dir.join("events.jsonl");
     let text = std::fs::read_to_string(&events).with_context(|| format!("{} cannot be read", events.display()))?;
-    let lines = events::split(&text, &schema.descriptor.topics, &config.file.dir).with_context(|| events.display().to_string())?;
+    let lines = events::split(&text, &schema.descriptor.topics, &config.file.dir)
+        .with_context(|| events.display().to_string())?;
     std::fs::create_dir_all(&config.plugins_dir)?;
     std::fs::copy(&plugin_file, config.plugins_dir.join("plugin.wasm"))?;
     let control = Control::start(config).await?;
@@ -94,7 +97,11 @@ async fn test_one(dir: &Path, options: &Options) -> anyhow::Result<Report> {
                 let expected = diff::parse(&text, &found.columns).with_context(|| path.display().to_string())?;
                 differences.extend(diff::rows(&table.name, &table.primary_key, &expected, found));
             }
-            Err(error) => differences.push(format!("  {}: {} cannot be read: {error}; `--update` writes it", table.name, path.display())),
+            Err(error) => differences.push(format!(
+                "  {}: {} cannot be read: {error}; `--update` writes it",
+                table.name,
+                path.display()
+            )),
         }
     }
     Ok(Report { summary: counts, differences })
@@ -111,13 +118,19 @@ fn find_plugin(dir: &Path, named: Option<&Path>) -> anyhow::Result<PathBuf> {
     let whole = dir.canonicalize().with_context(|| "the folder cannot be opened".to_owned())?;
     let name = whole.file_name().unwrap_or_default();
     let dropped = Path::new("plugins").join(name).with_extension("wasm");
-    ensure!(dropped.is_file(), "no plugin: neither {} nor {} exists; name one with --plugin", beside.display(), dropped.display());
+    ensure!(
+        dropped.is_file(),
+        "no plugin: neither {} nor {} exists; name one with --plugin",
+        beside.display(),
+        dropped.display()
+    );
     Ok(dropped)
 }
 
 /// The engine as always, on folders of our own.
 fn config(work: &Path) -> anyhow::Result<Config> {
-    let text = |name: &str| work.join(name).to_str().map(str::to_owned).context("the temporary folder's path is not UTF-8");
+    let text =
+        |name: &str| work.join(name).to_str().map(str::to_owned).context("the temporary folder's path is not UTF-8");
     let overrides = vec![
         "source=file".to_owned(),
         format!("plugins_dir={}", text("plugins")?),
@@ -129,7 +142,12 @@ fn config(work: &Path) -> anyhow::Result<Config> {
 }
 
 /// Waits for the end of the events and reads all tables.
-async fn run_through(control: &Control, schema: &Arc<Schema>, digest: &str, lines: &Lines) -> anyhow::Result<Vec<TableRows>> {
+async fn run_through(
+    control: &Control,
+    schema: &Arc<Schema>,
+    digest: &str,
+    lines: &Lines,
+) -> anyhow::Result<Vec<TableRows>> {
     let caught_up = tokio::time::timeout(TIME_MAX, control.caught_up()).await;
     if let Some(file) = control.rejected().into_iter().next() {
         bail!("the plugin does not run: {}", file.reason);

@@ -44,7 +44,8 @@ impl Loader {
 
     /// Reads the file once and loads it, as the engine would.
     pub(super) async fn load(&self, file: &Path) -> anyhow::Result<Plugin> {
-        let bytes: Arc<[u8]> = std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?.into();
+        let bytes: Arc<[u8]> =
+            std::fs::read(file).with_context(|| format!("{} cannot be read", file.display()))?.into();
         let plugin = self.load_bytes(bytes.clone(), None).await?;
         let name = plugin.schema().descriptor.name.clone();
         // The name is inside, so a projection's own limits are known only now.
@@ -88,8 +89,11 @@ pub(super) async fn inspect(options: Options) -> anyhow::Result<ExitCode> {
             match options.output {
                 Output::Text => say(&refused(file, &refusal)),
                 Output::Json => {
-                    let problems: Vec<Value> =
-                        refusal.problems.iter().map(|problem| json!({ "place": problem.place, "message": problem.message })).collect();
+                    let problems: Vec<Value> = refusal
+                        .problems
+                        .iter()
+                        .map(|problem| json!({ "place": problem.place, "message": problem.message }))
+                        .collect();
                     let document = json!({ "valid": false, "code": refusal.code, "reason": refusal.message, "problems": problems, "size_bytes": size_bytes });
                     say(&serde_json::to_string_pretty(&document)?);
                 }
@@ -117,7 +121,13 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
         format!("sha256      {}", plugin.digest()),
     ];
     lines.extend(descriptor.topics.iter().map(|topic| format!("topic       {}", topic_text(topic))));
-    lines.extend(schema.descriptor.tables.iter().map(|table| format!("table       {} ({})", table.name, name_of(table.partitioning))));
+    lines.extend(
+        schema
+            .descriptor
+            .tables
+            .iter()
+            .map(|table| format!("table       {} ({})", table.name, name_of(table.partitioning))),
+    );
     lines.extend(descriptor.shapes.iter().map(|shape| format!("shape       {}", shape_text(shape))));
     let limits = config.projections.get(&descriptor.name).unwrap_or(&config.defaults);
     lines.push(format!(
@@ -144,14 +154,22 @@ fn name_of(value: impl serde::Serialize) -> String {
 
 fn topic_text(topic: &Topic) -> String {
     let encoding = |encoding: Encoding| name_of(encoding);
-    let headers = if topic.headers.is_empty() { "no headers".to_owned() } else { format!("headers {}", topic.headers.join(", ")) };
+    let headers = if topic.headers.is_empty() {
+        "no headers".to_owned()
+    } else {
+        format!("headers {}", topic.headers.join(", "))
+    };
     format!("{} (key {}, value {}, {headers})", topic.name, encoding(topic.key), encoding(topic.value))
 }
 
 fn shape_text(shape: &Shape) -> String {
     let table = &shape.table;
     let assigned = |assignments: &[laterna::change::Assignment]| {
-        assignments.iter().map(|one| format!("{} {}", name_of(one.operation), one.column)).collect::<Vec<_>>().join(", ")
+        assignments
+            .iter()
+            .map(|one| format!("{} {}", name_of(one.operation), one.column))
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     match &shape.action {
         Action::Upsert(assignments) => format!("upsert {table}: {}", assigned(assignments)),

@@ -128,7 +128,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 }
 
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?;
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?;
     let outcome = runtime.block_on(work);
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     outcome
@@ -187,7 +188,9 @@ impl Global {
             (false, _) => "debug,laterna=trace",
         };
         let filter = match std::env::var("RUST_LOG") {
-            Ok(text) if !text.is_empty() => EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG {text:?} is no log filter"))?,
+            Ok(text) if !text.is_empty() => {
+                EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG {text:?} is no log filter"))?
+            }
             _ => EnvFilter::try_new(level)?,
         };
         let has_color = file.is_none() && self.has_color(std::io::stderr().is_terminal());
@@ -195,7 +198,11 @@ impl Global {
             Some(file) => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::sync::Mutex::new(file)),
             None => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::io::stderr),
         };
-        let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(writer).with_ansi(has_color).with_target(false);
+        let builder = tracing_subscriber::fmt()
+            .with_env_filter(filter)
+            .with_writer(writer)
+            .with_ansi(has_color)
+            .with_target(false);
         match self.log_format {
             LogFormat::Text => builder.try_init(),
             LogFormat::Json => builder.json().flatten_event(true).try_init(),

@@ -66,15 +66,6 @@ pub(super) fn shorten(text: &str) -> String {
     short
 }
 
-/// A value of a row as a cell.
-pub(super) fn cell(value: &serde_json::Value) -> String {
-    match value {
-        serde_json::Value::Null => "∅".into(),
-        serde_json::Value::String(text) => text.clone(),
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -83,7 +74,7 @@ mod tests {
     fn tables_align_and_hide_control_characters() {
         let columns = ["name".to_owned(), "n".to_owned()];
         let rows = [vec!["a\x1b[2J".to_owned(), "1".to_owned()], vec!["b".to_owned(), "100".to_owned()]];
-        assert_eq!(table(&columns, &rows), "name      n\n-----  ---\na\u{fffd}[2J    1\nb      100");
+        assert_eq!(table(&columns, &rows), "name     n\n-----  ---\na\u{fffd}[2J    1\nb      100");
         assert_eq!(table(&columns, &[]), "name  n\n----  -");
         assert_eq!(shorten(&"x".repeat(100)).chars().count(), CELL_WIDTH_MAX);
     }

@@ -35,6 +35,7 @@ fn look(ok: bool) -> Look {
     Arc::new(move || seen.clone())
 }
 
+#[allow(clippy::fn_params_excessive_bools, reason = "a test's shorthand")]
 async fn ask(request: axum::http::request::Builder, is_loopback: bool, ok: bool) -> (StatusCode, HeaderMap, String) {
     let response = router(look(ok), is_loopback).oneshot(request.body(Body::empty()).unwrap()).await.unwrap();
     let (head, body) = response.into_parts();

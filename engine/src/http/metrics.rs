@@ -88,97 +88,88 @@ const COUNTS: [Count; 7] = [
 
 impl Collector for Figures {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), fmt::Error> {
-        let projections = &self.0.projections;
-        info(
-            &mut encoder,
-            "laterna_build",
-            "The running engine.",
-            [vec![("version", env!("CARGO_PKG_VERSION").to_owned())]],
-        )?;
-        gauges(
-            &mut encoder,
-            "laterna_ready",
-            "1 where all readiness checks pass.",
-            [(Vec::new(), f64::from(u8::from(self.0.ready.iter().all(|check| check.ok))))],
-        )?;
-        gauges(
-            &mut encoder,
-            "laterna_plugins_rejected",
-            "Files in the plugins folder that do not run.",
-            [(Vec::new(), self.0.rejected.len() as f64)],
-        )?;
-        info(
-            &mut encoder,
-            "laterna_projection",
-            "The running build of each projection.",
-            projections.iter().map(|projection| {
-                let mut labels = of(projection);
-                labels.push(("plugin_version", projection.revision.to_string()));
-                labels.push(("generation", projection.generation.to_string()));
-                labels.push(("sha256", projection.plugin_digest.clone()));
-                labels
-            }),
-        )?;
-        let states = projections.iter().flat_map(|projection| {
-            STATES.map(|(state, name)| {
-                let mut labels = of(projection);
-                labels.push(("state", name.to_owned()));
-                (labels, f64::from(u8::from(projection.state == state)))
-            })
-        });
-        gauges(&mut encoder, "laterna_projection_state", "1 for the state that the projection is in.", states)?;
-        for (name, help, figure) in PARTITION_FIGURES {
-            let values = projections.iter().flat_map(|projection| {
-                projection
-                    .partitions
-                    .iter()
-                    .filter_map(move |partition| Some((of_partition(projection, partition), figure(partition)?)))
-            });
-            gauges(&mut encoder, name, help, values)?;
-        }
-        for (name, help, count) in COUNTS {
-            counters(
-                &mut encoder,
-                name,
-                help,
-                projections.iter().map(|projection| (of(projection), count(projection))),
-            )?;
-        }
-        let rows = by_label(projections, "table", |projection| {
-            Box::new(projection.counters.rows_written.iter().map(|(table, n)| (table.clone(), *n)))
-        });
-        counters(&mut encoder, "laterna_rows_written", "Row operations sent to the database.", rows)?;
-        let faults = by_label(projections, "kind", |projection| {
-            Box::new(projection.counters.faults.iter().map(|(kind, n)| ((*kind).to_owned(), *n)))
-        });
-        counters(
-            &mut encoder,
-            "laterna_wasm_traps",
-            "Faults of events by kind: rejected, halted, trapped, invalid.",
-            faults,
-        )?;
-        let histogram = |encoder: &mut _, name, help, of_counters: fn(&ProjectionStatus) -> &Histogram| {
-            histograms(
-                encoder,
-                name,
-                help,
-                projections.iter().map(|projection| (of(projection), of_counters(projection))),
-            )
-        };
-        histogram(&mut encoder, "laterna_apply_duration_seconds", "Time of a call of the plugin.", |p| {
-            &p.counters.apply_seconds
-        })?;
-        histogram(&mut encoder, "laterna_commit_duration_seconds", "Time of a commit.", |p| {
-            &p.counters.commit_seconds
-        })?;
-        histogram(
-            &mut encoder,
-            "laterna_end_to_end_latency_seconds",
-            "From an event's timestamp to its commit.",
-            |p| &p.counters.latency_seconds,
-        )?;
-        histogram(&mut encoder, "laterna_batch_records", "Events in a commit.", |p| &p.counters.batch_events)
+        engine(&mut encoder, &self.0)?;
+        progress(&mut encoder, &self.0.projections)?;
+        work(&mut encoder, &self.0.projections)
     }
+}
+
+/// The process, and what runs in it.
+fn engine(encoder: &mut DescriptorEncoder<'_>, seen: &Snapshot) -> fmt::Result {
+    let projections = &seen.projections;
+    info(encoder, "laterna_build", "The running engine.", [vec![("version", env!("CARGO_PKG_VERSION").to_owned())]])?;
+    gauges(
+        encoder,
+        "laterna_ready",
+        "1 where all readiness checks pass.",
+        [(Vec::new(), f64::from(u8::from(seen.ready.iter().all(|check| check.ok))))],
+    )?;
+    gauges(
+        encoder,
+        "laterna_plugins_rejected",
+        "Files in the plugins folder that do not run.",
+        [(Vec::new(), seen.rejected.len() as f64)],
+    )?;
+    info(
+        encoder,
+        "laterna_projection",
+        "The running build of each projection.",
+        projections.iter().map(|projection| {
+            let mut labels = of(projection);
+            labels.push(("plugin_version", projection.revision.to_string()));
+            labels.push(("generation", projection.generation.to_string()));
+            labels.push(("sha256", projection.plugin_digest.clone()));
+            labels
+        }),
+    )?;
+    let states = projections.iter().flat_map(|projection| {
+        STATES.map(|(state, name)| {
+            let mut labels = of(projection);
+            labels.push(("state", name.to_owned()));
+            (labels, f64::from(u8::from(projection.state == state)))
+        })
+    });
+    gauges(encoder, "laterna_projection_state", "1 for the state that the projection is in.", states)
+}
+
+/// How far each partition is.
+fn progress(encoder: &mut DescriptorEncoder<'_>, projections: &[ProjectionStatus]) -> fmt::Result {
+    for (name, help, figure) in PARTITION_FIGURES {
+        let values = projections.iter().flat_map(|projection| {
+            projection
+                .partitions
+                .iter()
+                .filter_map(move |partition| Some((of_partition(projection, partition), figure(partition)?)))
+        });
+        gauges(encoder, name, help, values)?;
+    }
+    Ok(())
+}
+
+/// What each projection has done, and how long it took.
+fn work(encoder: &mut DescriptorEncoder<'_>, projections: &[ProjectionStatus]) -> fmt::Result {
+    for (name, help, count) in COUNTS {
+        counters(encoder, name, help, projections.iter().map(|projection| (of(projection), count(projection))))?;
+    }
+    let rows = by_label(projections, "table", |projection| {
+        Box::new(projection.counters.rows_written.iter().map(|(table, n)| (table.clone(), *n)))
+    });
+    counters(encoder, "laterna_rows_written", "Row operations sent to the database.", rows)?;
+    let faults = by_label(projections, "kind", |projection| {
+        Box::new(projection.counters.faults.iter().map(|(kind, n)| ((*kind).to_owned(), *n)))
+    });
+    counters(encoder, "laterna_wasm_traps", "Faults of events by kind: rejected, halted, trapped, invalid.", faults)?;
+    let histogram = |encoder: &mut _, name, help, of_counters: fn(&ProjectionStatus) -> &Histogram| {
+        histograms(encoder, name, help, projections.iter().map(|projection| (of(projection), of_counters(projection))))
+    };
+    histogram(encoder, "laterna_apply_duration_seconds", "Time of a call of the plugin.", |p| {
+        &p.counters.apply_seconds
+    })?;
+    histogram(encoder, "laterna_commit_duration_seconds", "Time of a commit.", |p| &p.counters.commit_seconds)?;
+    histogram(encoder, "laterna_end_to_end_latency_seconds", "From an event's timestamp to its commit.", |p| {
+        &p.counters.latency_seconds
+    })?;
+    histogram(encoder, "laterna_batch_records", "Events in a commit.", |p| &p.counters.batch_events)
 }
 
 type Counted<'a> = Box<dyn Iterator<Item = (String, u64)> + 'a>;
@@ -215,7 +206,7 @@ fn family(
     kind: MetricType,
     write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
 ) -> fmt::Result {
-    write(&mut encoder.encode_descriptor(name, help, None, kind)?)
+    write(encoder.encode_descriptor(name, help, None, kind)?)
 }
 
 fn gauges(

@@ -182,7 +182,7 @@ async fn live(
     if !is_screen {
         say(&hints);
     }
-    let mut screen = show::Screen::new(hints, place.database.clone(), is_screen, global.has_color(is_screen));
+    let mut screen = show::Screen::new(hints, place.database.clone(), style(global, is_screen));
     let mut tick = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
     let mut ticks: u64 = 0;
@@ -204,6 +204,14 @@ async fn live(
     outcome?;
     say(&format!("\nStopped. Run it again to go on; everything is in {}.", place.dir.display()));
     Ok(if is_stopped { ExitCode::SUCCESS } else { ExitCode::from(super::FAILURE) })
+}
+
+fn style(global: &Global, is_screen: bool) -> show::Style {
+    match (is_screen, global.has_color(is_screen)) {
+        (false, _) => show::Style::Lines,
+        (true, false) => show::Style::Plain,
+        (true, true) => show::Style::Colored,
+    }
 }
 
 /// As many events as belong to this tick; over a second, exactly `rate` of orders and a tenth of it of products, at least one.

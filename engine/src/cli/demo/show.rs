@@ -15,24 +15,34 @@ const SECONDS_PER_LINE: u64 = 3;
 pub(super) struct Screen {
     hints: String,
     database: PathBuf,
-    is_screen: bool,
-    has_color: bool,
+    style: Style,
     updates: u64,
 }
 
+/// Where the output goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Style {
+    /// Not a terminal: a line now and then.
+    Lines,
+    /// One screen, redrawn.
+    Plain,
+    /// One screen, redrawn, with colours.
+    Colored,
+}
+
 impl Screen {
-    pub(super) fn new(hints: String, database: PathBuf, is_screen: bool, has_color: bool) -> Self {
-        if is_screen {
+    pub(super) fn new(hints: String, database: PathBuf, style: Style) -> Self {
+        if style != Style::Lines {
             clear();
         }
-        Self { hints, database, is_screen, has_color, updates: 0 }
+        Self { hints, database, style, updates: 0 }
     }
 
     /// Called once a second.
     pub(super) async fn update(&mut self, control: &Control) {
         let projections = control.projections();
         self.updates += 1;
-        if !self.is_screen {
+        if self.style == Style::Lines {
             if self.updates.is_multiple_of(SECONDS_PER_LINE) {
                 say(&summary(&projections));
             }
@@ -62,7 +72,7 @@ impl Screen {
         let columns = ["projection", "state", "behind", "events behind", "events/s", "rows written"].map(str::to_owned);
         let rows: Vec<Vec<String>> = projections.iter().map(row).collect();
         let text = table(&columns, &rows);
-        if !self.has_color {
+        if self.style != Style::Colored {
             return text;
         }
         let bold = |line: &str| format!("\x1b[1m{line}\x1b[0m");

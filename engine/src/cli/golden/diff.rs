@@ -29,7 +29,8 @@ pub(super) fn parse(text: &str, columns: &[String]) -> anyhow::Result<Vec<Map<St
 /// Rows as lines, columns in the table's order.
 pub(super) fn write(rows: &TableRows) -> String {
     let line = |row: &Vec<Value>| {
-        let cells = rows.columns.iter().zip(row).map(|(name, value)| format!("{}: {value}", Value::String(name.clone())));
+        let cells =
+            rows.columns.iter().zip(row).map(|(name, value)| format!("{}: {value}", Value::String(name.clone())));
         format!("{{{}}}\n", cells.collect::<Vec<_>>().join(", "))
     };
     rows.rows.iter().map(line).collect()
@@ -62,7 +63,9 @@ pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>],
             }
         }
     }
-    differences.extend(by_key.iter().map(|(place, row)| format!("  {table} {place}: missing row {}", Value::Object((*row).clone()))));
+    differences.extend(
+        by_key.iter().map(|(place, row)| format!("  {table} {place}: missing row {}", Value::Object((*row).clone()))),
+    );
     if differences.len() > SHOWN_MAX {
         let more = differences.len() - SHOWN_MAX;
         differences.truncate(SHOWN_MAX);
@@ -88,7 +91,10 @@ mod tests {
 
     #[test]
     fn what_is_written_is_equal() {
-        assert_eq!(write(&found()), "{\"id\": \"a\", \"n\": 1, \"sum\": \"1.50\"}\n{\"id\": \"b\", \"n\": 2, \"sum\": null}\n");
+        assert_eq!(
+            write(&found()),
+            "{\"id\": \"a\", \"n\": 1, \"sum\": \"1.50\"}\n{\"id\": \"b\", \"n\": 2, \"sum\": null}\n"
+        );
         assert_eq!(compare(&write(&found())), Vec::<String>::new());
     }
 

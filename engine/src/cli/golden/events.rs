@@ -148,7 +148,10 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let text = "{\"value\": {\"a\": 1}}\n\n{\"topic\":\"b\",\"partition\":2,\"key\":\"k\",\"value\":null,\"timestamp\":5}\n{\"value\":\"x\"}\n";
         let lines = split(text, &[topic("a"), topic("b")], dir.path()).unwrap();
-        assert_eq!((lines.count(), lines.line("a", 0, 1), lines.line("b", 2, 0), lines.line("b", 0, 0)), (3, Some(4), Some(3), None));
+        assert_eq!(
+            (lines.count(), lines.line("a", 0, 1), lines.line("b", 2, 0), lines.line("b", 0, 0)),
+            (3, Some(4), Some(3), None)
+        );
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(read("a/0.jsonl"), "{\"value\":\"{\\\"a\\\":1}\"}\n{\"value\":\"x\"}\n");
         assert_eq!(read("b/2.jsonl"), "{\"key\":\"k\",\"timestamp\":5}\n");
