@@ -1,16 +1,30 @@
 //! Every option: its default, its unit, its bound. Read once into one validated value; an unknown key is an error.
+//!
+//! One table (`config/keys.rs`) declares each key once; parsing, `config show`, `config schema` and the reference all come
+//! from it. Layers, the later one wins: default, well-known environment variable (`DATABASE_URL`), configuration file,
+//! `LATERNA__SECTION__KEY`, `--set`. All problems are reported together, each with its place; none of them shows a secret.
+//! Relative paths are relative to the working directory.
+
+mod keys;
+mod load;
+mod parse;
+mod show;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+pub use load::{ConfigError, ConfigFile, ConfigProblem, Inputs, Loaded};
+pub use parse::masked_url;
+pub use show::{Shown, schema, show};
+
 /// All options of the engine. The field names are the keys of `laterna.toml`.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The folder whose `*.wasm` files are run. Default `plugins`.
     pub plugins_dir: PathBuf,
-    /// The folder for compiled plugins; private to the engine. Default `.laterna/cache`, beside the configuration file.
+    /// The folder for compiled plugins; private to the engine. Default `.laterna/cache`.
     pub cache_dir: PathBuf,
     /// Where events come from. Default `kafka`.
     pub source: SourceKind,
@@ -52,7 +66,7 @@ pub struct HttpConfig {
 pub struct DatabaseConfig {
     /// `postgres://..` or `sqlite://PATH`. Default `sqlite://laterna.db`; `DATABASE_URL` where the key is not set.
     pub url: Secret,
-    /// Writers of each projection, 1 to 8. Default by measurement; 1 on SQLite.
+    /// Writers of each projection, 1 to 8. Default 2; SQLite has one writer, whatever this says.
     pub writers: usize,
     /// How long to wait for a connection. Default 5 s.
     pub connect_timeout: Duration,

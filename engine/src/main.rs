@@ -1,1 +1,7 @@
-fn main(){}
+//! The command `laterna`. Everything is in `cli`.
+
+mod cli;
+
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

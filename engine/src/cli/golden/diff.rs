@@ -1,0 +1,123 @@
+//! Rows against rows, by primary key. Pure.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, bail};
+use laterna::sink::TableRows;
+use serde_json::{Map, Value};
+
+/// Differences shown of one table; the rest is counted.
+const SHOWN_MAX: usize = 20;
+
+/// Reads expected rows: one JSON object a line, with exactly these columns.
+pub(super) fn parse(text: &str, columns: &[String]) -> anyhow::Result<Vec<Map<String, Value>>> {
+    let mut rows = Vec::new();
+    for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
+        let number = index + 1;
+        let row: Map<String, Value> = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
+        if let Some(unknown) = row.keys().find(|name| !columns.contains(name)) {
+            bail!("line {number}: the table has no column {unknown:?}");
+        }
+        if let Some(missing) = columns.iter().find(|name| !row.contains_key(*name)) {
+            bail!("line {number}: the column {missing:?} is missing");
+        }
+        rows.push(row);
+    }
+    Ok(rows)
+}
+
+/// Rows as lines, columns in the table's order.
+pub(super) fn write(rows: &TableRows) -> String {
+    let line = |row: &Vec<Value>| {
+        let cells =
+            rows.columns.iter().zip(row).map(|(name, value)| format!("{}: {value}", Value::String(name.clone())));
+        format!("{{{}}}\n", cells.collect::<Vec<_>>().join(", "))
+    };
+    rows.rows.iter().map(line).collect()
+}
+
+/// What differs, one line each.
+pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>], found: &TableRows) -> Vec<String> {
+    let found: Vec<Map<String, Value>> =
+        found.rows.iter().map(|row| found.columns.iter().cloned().zip(row.iter().cloned()).collect()).collect();
+    let place = |row: &Map<String, Value>| {
+        let part = |name: &String| format!("{name}={}", row.get(name).unwrap_or(&Value::Null));
+        key.iter().map(part).collect::<Vec<_>>().join(" ")
+    };
+    let mut differences = Vec::new();
+    let mut by_key: BTreeMap<String, &Map<String, Value>> = BTreeMap::new();
+    for row in expected {
+        if by_key.insert(place(row), row).is_some() {
+            differences.push(format!("  {table} {}: expected twice", place(row)));
+        }
+    }
+    for row in &found {
+        let place = place(row);
+        match by_key.remove(&place) {
+            None => differences.push(format!("  {table} {place}: unexpected row {}", Value::Object(row.clone()))),
+            Some(wanted) => {
+                let cells = wanted.iter().filter(|(name, value)| row.get(*name) != Some(value));
+                differences.extend(cells.map(|(name, value)| {
+                    format!("  {table} {place}: {name} is {}, expected {value}", row.get(name).unwrap_or(&Value::Null))
+                }));
+            }
+        }
+    }
+    differences.extend(
+        by_key.iter().map(|(place, row)| format!("  {table} {place}: missing row {}", Value::Object((*row).clone()))),
+    );
+    if differences.len() > SHOWN_MAX {
+        let more = differences.len() - SHOWN_MAX;
+        differences.truncate(SHOWN_MAX);
+        differences.push(format!("  {table}: and {more} more differences"));
+    }
+    differences
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn found() -> TableRows {
+        let rows = vec![vec![json!("a"), json!(1), json!("1.50")], vec![json!("b"), json!(2), Value::Null]];
+        TableRows { columns: ["id", "n", "sum"].map(str::to_owned).to_vec(), rows }
+    }
+
+    fn compare(text: &str) -> Vec<String> {
+        rows("t", &["id".to_owned()], &parse(text, &found().columns).unwrap(), &found())
+    }
+
+    #[test]
+    fn what_is_written_is_equal() {
+        assert_eq!(
+            write(&found()),
+            "{\"id\": \"a\", \"n\": 1, \"sum\": \"1.50\"}\n{\"id\": \"b\", \"n\": 2, \"sum\": null}\n"
+        );
+        assert_eq!(compare(&write(&found())), Vec::<String>::new());
+    }
+
+    #[test]
+    fn every_kind_of_difference_is_told_with_both_values() {
+        let text = "{\"id\":\"a\",\"n\":1,\"sum\":\"1.5\"}\n{\"id\":\"c\",\"n\":3,\"sum\":null}\n";
+        assert_eq!(
+            compare(text),
+            [
+                "  t id=\"a\": sum is \"1.50\", expected \"1.5\"",
+                "  t id=\"b\": unexpected row {\"id\":\"b\",\"n\":2,\"sum\":null}",
+                "  t id=\"c\": missing row {\"id\":\"c\",\"n\":3,\"sum\":null}",
+            ]
+        );
+        assert_eq!(compare("").len(), 2);
+        let twice = format!("{}{}", write(&found()), "{\"id\":\"a\",\"n\":1,\"sum\":\"1.50\"}\n");
+        assert_eq!(compare(&twice), ["  t id=\"a\": expected twice"]);
+    }
+
+    #[test]
+    fn wrong_columns_are_named() {
+        let columns = found().columns;
+        assert!(parse("{\"id\":1,\"n\":1,\"sum\":1,\"x\":1}", &columns).is_err());
+        assert!(parse("{\"id\":1,\"n\":1}", &columns).is_err());
+    }
+}

@@ -1,0 +1,152 @@
+//! `laterna run`: the engine and its HTTP face, from the first line to the last signal.
+
+use std::process::ExitCode;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use anyhow::Context;
+use laterna::config::{Config, Loaded, SourceKind, masked_url};
+use laterna::control::{Control, ReadyCheck};
+use laterna::http::{self, Look, Server, Snapshot};
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long requests under way may take at the end.
+const HTTP_STOP_MAX: Duration = Duration::from_millis(500);
+/// The engine bounds its own end; this is for the case that it does not.
+const STOP_MARGIN: Duration = Duration::from_secs(1);
+const READINESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until a signal.
+pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitCode> {
+    let config = loaded.config;
+    let mut signals = Signals::new()?;
+    let listener = http::bind(config.http.listen).await.with_context(|| {
+        format!(
+            "http.listen {} could not be opened; end what listens there, or choose another port with --set http.listen=127.0.0.1:8485",
+            config.http.listen
+        )
+    })?;
+    let started: Arc<OnceLock<Control>> = Arc::default();
+    let server = Server::start(listener, look(started.clone(), &config))?;
+    introduce(&config, loaded.file.as_deref(), &server);
+    // In a task of its own: a signal must not drop it halfway through a statement.
+    let starting = tokio::spawn(Control::start(config));
+    let control = tokio::select! {
+        control = starting => control.context("the engine stopped while it started")?.map_err(anyhow::Error::new)?,
+        () = signals.next() => {
+            tracing::info!("ended by a signal before it had started");
+            return Ok(ExitCode::SUCCESS);
+        }
+    };
+    // Nobody else sets it.
+    let _already_set = started.set(control.clone());
+    let readiness = tokio::spawn(tell_readiness(control.clone()));
+    signals.next().await;
+    readiness.abort();
+    tracing::info!(
+        limit_seconds = limit.as_secs(),
+        "stopping: finishing what is under way; a second signal ends at once"
+    );
+    if !stop(control, &mut signals, limit).await {
+        return Ok(ExitCode::from(super::FAILURE));
+    }
+    server.shutdown(HTTP_STOP_MAX).await;
+    tracing::info!("stopped");
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ends the engine; false where a second signal came first.
+pub(super) async fn stop(control: Control, signals: &mut Signals, limit: Duration) -> bool {
+    let stopping = tokio::spawn(async move { control.shutdown(limit).await });
+    tokio::select! {
+        ended = stopping => {
+            if let Err(error) = ended {
+                tracing::error!(%error, "the engine did not end in order");
+            }
+            true
+        }
+        () = tokio::time::sleep(limit + STOP_MARGIN) => {
+            tracing::warn!("the engine did not end in time; what was not committed is taken up again at the next start");
+            true
+        }
+        () = signals.next() => {
+            tracing::warn!("ended by a second signal; what was not committed is taken up again at the next start");
+            false
+        }
+    }
+}
+
+/// SIGINT and SIGTERM.
+pub(super) struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let listen = |kind| signal(kind).context("signals could not be listened to");
+        Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
+    }
+
+    /// Waits for the next one. Cancel safe.
+    pub(super) async fn next(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+        }
+    }
+}
+
+/// Shows the engine, or that it is still starting.
+fn look(started: Arc<OnceLock<Control>>, config: &Config) -> Look {
+    let plugins_dir = config.plugins_dir.clone();
+    let detail = format!("waiting for the database {}", masked_url(config.database.url.expose()));
+    let engine: OnceLock<Look> = OnceLock::new();
+    Arc::new(move || match started.get() {
+        Some(control) => engine.get_or_init(|| http::look_at(control.clone()))(),
+        None => Snapshot {
+            ready: vec![ReadyCheck { name: "starting", ok: false, detail: detail.clone() }],
+            plugins_dir: plugins_dir.clone(),
+            ..Snapshot::default()
+        },
+    })
+}
+
+fn introduce(config: &Config, file: Option<&std::path::Path>, server: &Server) {
+    let source = match config.source {
+        SourceKind::Kafka => format!("Kafka at {}", config.kafka.bootstrap_servers),
+        SourceKind::File => format!("files in {}", config.file.dir.display()),
+    };
+    tracing::info!(
+        version = env!("CARGO_PKG_VERSION"),
+        config = %file.map_or_else(|| "none, all defaults".into(), |file| file.display().to_string()),
+        plugins = %config.plugins_dir.display(),
+        %source,
+        database = %masked_url(config.database.url.expose()),
+        "laterna starts"
+    );
+    tracing::info!("status page: http://{}/ui/", server.address());
+    if !server.address().ip().is_loopback() {
+        tracing::warn!("the API can be reached from other machines and nothing guards it: http.allow_remote is true");
+    }
+}
+
+/// Logs when something that readiness depends on goes away or comes back.
+async fn tell_readiness(control: Control) {
+    let mut known: Vec<ReadyCheck> = Vec::new();
+    loop {
+        let checks = control.ready();
+        for check in &checks {
+            let before = known.iter().find(|before| before.name == check.name);
+            if before.is_some_and(|before| before.ok == check.ok) {
+                continue;
+            }
+            match (check.ok, before) {
+                (false, _) => tracing::warn!("{} is not ready: {}", check.name, check.detail),
+                (true, _) => tracing::info!("{} is ready: {}", check.name, check.detail),
+            }
+        }
+        known = checks;
+        tokio::time::sleep(READINESS_INTERVAL).await;
+    }
+}

@@ -1,0 +1,227 @@
+//! Laws of loading: layers, unknown keys, secrets.
+
+use super::*;
+use crate::config::{SourceKind, schema, show};
+
+const CANARY: &str = "hunter2-canary";
+
+fn inputs(dir: &tempfile::TempDir, toml: &str, env: &[(&str, &str)], overrides: &[&str]) -> Inputs {
+    let file = dir.path().join("laterna.toml");
+    std::fs::write(&file, toml).unwrap();
+    Inputs {
+        file: ConfigFile::Named(file),
+        environment: env.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect(),
+        overrides: overrides.iter().map(|text| text.to_string()).collect(),
+    }
+}
+
+fn load(toml: &str, env: &[(&str, &str)], overrides: &[&str]) -> Result<Loaded, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    Config::load(&inputs(&dir, toml, env, overrides))
+}
+
+fn problems(toml: &str, env: &[(&str, &str)], overrides: &[&str]) -> String {
+    load(toml, env, overrides).expect_err("there must be problems").to_string()
+}
+
+#[test]
+fn every_default_is_valid() {
+    let config = load("", &[], &[]).unwrap().config;
+    assert_eq!(config.http.listen.to_string(), "127.0.0.1:8484");
+    assert_eq!(config.database.url.expose(), "sqlite://laterna.db");
+    assert_eq!(config.kafka.buffer_bytes_max, 32 << 20);
+    assert_eq!(config.defaults.batch_events_max, 20_000);
+    assert_eq!(config.defaults.call_time_max.as_millis(), 1000);
+    assert_eq!(config.source, SourceKind::Kafka);
+}
+
+#[test]
+fn the_whole_file_is_understood() {
+    let toml = r#"
+        plugins_dir = "p"
+        source = "file"
+        [http]
+        listen = "0.0.0.0:1"
+        allow_remote = true
+        [database]
+        url = "postgres://a@b/c"
+        writers = 3
+        connect_timeout = "200ms"
+        [kafka]
+        buffer = "1MiB"
+        [kafka.properties]
+        "security.protocol" = "SASL_SSL"
+        socket.keepalive.enable = true
+        "socket.timeout.ms" = 5000
+        [file]
+        dir = "e"
+        [defaults]
+        on_error = "halt"
+        batch = { max_events = 7 }
+        limits = { memory = "2MiB", log_lines = 0 }
+        [projections.order_summary]
+        slo = { lag_seconds = 5 }
+        [projections.order_summary.limits]
+        call_time = "10ms"
+        [projections.empty]
+    "#;
+    let config = load(toml, &[], &[]).unwrap().config;
+    assert_eq!(config.kafka.properties["socket.keepalive.enable"].expose(), "true");
+    assert_eq!(config.kafka.properties["socket.timeout.ms"].expose(), "5000");
+    assert_eq!(config.database.connect_timeout.as_millis(), 200);
+    let projection = &config.projections["order_summary"];
+    assert_eq!((projection.batch_events_max, projection.memory_bytes_max, projection.slo_lag_seconds), (7, 2 << 20, 5));
+    assert_eq!(config.projections["empty"], config.defaults);
+}
+
+#[test]
+fn later_layers_win() {
+    let toml = "[database]\nurl = \"sqlite://file.db\"\n";
+    let well_known = [("DATABASE_URL", "sqlite://well-known.db")];
+    assert_eq!(load("", &well_known, &[]).unwrap().config.database.url.expose(), "sqlite://well-known.db");
+    assert_eq!(load(toml, &well_known, &[]).unwrap().config.database.url.expose(), "sqlite://file.db");
+    let both = [well_known[0], ("LATERNA__DATABASE__URL", "sqlite://variable.db")];
+    assert_eq!(load(toml, &both, &[]).unwrap().config.database.url.expose(), "sqlite://variable.db");
+    let loaded = load(toml, &both, &["database.url=sqlite://argument.db"]).unwrap();
+    assert_eq!(loaded.config.database.url.expose(), "sqlite://argument.db");
+    assert_eq!(loaded.shown.iter().find(|shown| shown.path == "database.url").unwrap().origin, "--set");
+}
+
+#[test]
+fn variables_reach_every_kind_of_key() {
+    let env = [
+        ("KAFKA_BROKERS", "b:1"),
+        ("KAFKA_SASL_MECHANISM", "PLAIN"),
+        ("LATERNA__KAFKA__PROPERTIES__SASL_USERNAME", "me"),
+        ("LATERNA__PROJECTIONS__MY__ORDERS__LIMITS__MEMORY", "3MiB"),
+        ("LATERNA__DEFAULTS__BATCH__MAX_EVENTS", "12"),
+        ("LATERNA_TOKEN", "not a key"),
+    ];
+    let config = load("", &env, &["projections.a.slo.lag_seconds=9", "kafka.properties.client.id=x"]).unwrap().config;
+    assert_eq!(config.kafka.bootstrap_servers, "b:1");
+    assert_eq!(config.kafka.properties["sasl.mechanism"].expose(), "PLAIN");
+    assert_eq!(config.kafka.properties["sasl.username"].expose(), "me");
+    assert_eq!(config.kafka.properties["client.id"].expose(), "x");
+    assert_eq!(config.projections["my__orders"].memory_bytes_max, 3 << 20);
+    assert_eq!((config.projections["a"].slo_lag_seconds, config.projections["a"].batch_events_max), (9, 12));
+}
+
+#[test]
+fn unknown_keys_are_errors_with_their_line_and_a_suggestion() {
+    let text =
+        problems("plugin_dir = \"x\"\n[htp]\nlisten = \"127.0.0.1:1\"\n[kafka]\nbootstrap_server = \"a\"\n", &[], &[]);
+    assert!(text.contains("laterna.toml:1: plugin_dir: unknown key; did you mean `plugins_dir`?"), "{text}");
+    assert!(text.contains("laterna.toml:2: htp: unknown key; did you mean `http`?"), "{text}");
+    assert!(
+        text.contains("laterna.toml:5: kafka.bootstrap_server: unknown key; did you mean `kafka.bootstrap_servers`?"),
+        "{text}"
+    );
+    assert!(text.starts_with("the configuration has 3 problems"), "{text}");
+    let text = problems("[projections.a.limits]\nmemori = \"1MiB\"\n", &[], &[]);
+    assert!(text.contains("projections.a.limits.memory"), "{text}");
+    let text = problems("", &[("LATERNA__HTTP__LISTN", "x")], &["zzzzz=1", "nothing"]);
+    assert!(text.contains("LATERNA__HTTP__LISTN: http.listn: unknown key; did you mean `http.listen`?"), "{text}");
+    assert!(text.contains("--set: zzzzz: unknown key; `laterna config show`") && text.contains("KEY=VALUE"), "{text}");
+}
+
+#[test]
+fn wrong_values_say_what_is_right() {
+    for (toml, expected) in [
+        ("source = \"redis\"", "write \"kafka\" or \"file\""),
+        ("source = 3", "takes a text in quotes"),
+        ("[database]\nwriters = \"2\"", "whole number, without quotes"),
+        ("[database]\nwriters = 9", "9 is out of bounds: 1 to 8"),
+        ("[database]\nurl = \"mysql://x\"", "the scheme `mysql` is not supported"),
+        ("[database]\nurl = \"postgres://${PW}@x\"", "write { env = \"PW\" }"),
+        ("[database]\nurl = { env = \"ABSENT\" }", "the environment variable ABSENT is not set"),
+        ("[database]\nurl = { vault = \"x\" }", "a reference is { env"),
+        ("[kafka]\nbuffer = 64", "64 has no unit"),
+        ("[kafka]\nbuffer = \"64MB\"", "write it as \"64MiB\""),
+        ("[kafka]\nbuffer = [1]", "takes no array"),
+        ("[defaults]\non_error = \"park\"", "comes with a later release"),
+        ("[defaults]\nlimits = { call_time = \"1ms\" }", "1ms is out of bounds: 10ms to 1m"),
+        ("[http]\nlisten = \"0.0.0.0:80\"", "allow_remote"),
+        ("[http]\nlisten = \"here\"", "is not an address with a port"),
+        ("[projections.\"Bad-Name\"]\nslo = { lag_seconds = 3 }", "no name of a projection"),
+        ("http = 3", "is a section"),
+        ("a = = 3", "not TOML"),
+    ] {
+        let text = problems(toml, &[], &[]);
+        assert!(text.contains(expected), "{toml}\n{text}");
+        assert!(text.contains("laterna.toml:"), "{text}");
+    }
+}
+
+#[test]
+fn a_named_file_must_exist() {
+    let dir = tempfile::tempdir().unwrap();
+    let inputs = Inputs { file: ConfigFile::Named(dir.path().join("absent.toml")), ..Inputs::default() };
+    assert!(Config::load(&inputs).unwrap_err().to_string().contains("cannot be read"));
+}
+
+#[test]
+fn references_are_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let secret = dir.path().join("password");
+    std::fs::write(&secret, format!("{CANARY}\n")).unwrap();
+    let toml = format!(
+        "[database]\nurl = {{ env = \"U\" }}\n[kafka.properties]\n\"sasl.password\" = {{ file = {:?} }}\nsasl.username = {{ env = \"N\" }}\n",
+        secret.display().to_string()
+    );
+    let config = Config::load(&inputs(&dir, &toml, &[("U", "postgres://x/y"), ("N", "me")], &[])).unwrap().config;
+    assert_eq!(config.database.url.expose(), "postgres://x/y");
+    assert_eq!(config.kafka.properties["sasl.password"].expose(), CANARY);
+    assert_eq!(config.kafka.properties["sasl.username"].expose(), "me");
+    let by_variable = [("KAFKA_SASL_PASSWORD_FILE", secret.to_str().unwrap())];
+    assert_eq!(load("", &by_variable, &[]).unwrap().config.kafka.properties["sasl.password"].expose(), CANARY);
+}
+
+#[test]
+fn nothing_shows_a_secret() {
+    let bad = [
+        format!("[database]\nurl = \"oracle-{CANARY}\""),
+        format!("[database]\nurl = \"{CANARY}"),
+        format!("[database]\nurl = [\"{CANARY}\"]"),
+        format!("[database]\nurl = \"postgres://${{A}}{CANARY}\""),
+        format!("[kafka.properties]\n\"sasl.password\" = [\"{CANARY}\"]"),
+    ];
+    for toml in bad {
+        let text = problems(&toml, &[], &[]);
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    let text = problems("[kafka]\nbootstrap_servers = \"a\"\n[http]\nlisten = { env = \"X\" }", &[("X", CANARY)], &[]);
+    assert!(!text.contains(CANARY), "{text}");
+    let toml = format!(
+        "[database]\nurl = \"postgres://u:{CANARY}@h/d\"\n[kafka.properties]\n\"sasl.password\" = \"{CANARY}\"\n\"client.rack\" = {{ env = \"R\" }}\n"
+    );
+    let loaded = load(&toml, &[("R", CANARY)], &[]).unwrap();
+    let text = format!("{}{:?}", show(&loaded), loaded);
+    assert!(!text.contains(CANARY), "{text}");
+    assert!(text.contains("postgres://u:***@h/d"), "{text}");
+}
+
+#[test]
+fn what_is_shown_reads_back() {
+    let toml = "[defaults]\nbatch = { max_events = 7 }\n[projections.a]\nlimits = { memory = \"2MiB\" }\n[kafka.properties]\n\"client.id\" = \"x\"\n";
+    let first = load(toml, &[], &[]).unwrap();
+    let second = load(&show(&first), &[], &[]).unwrap();
+    assert_eq!(show(&first).lines().count(), show(&second).lines().count());
+    assert_eq!(first.config.defaults, second.config.defaults);
+    assert_eq!(first.config.projections, second.config.projections);
+    assert_eq!(first.config.http.listen, second.config.http.listen);
+}
+
+#[test]
+fn the_schema_knows_every_key() {
+    let schema = schema();
+    for key in KEYS {
+        let pointer = format!("/properties/{}", key.path.replace('.', "/properties/"));
+        assert!(schema.pointer(&pointer).and_then(|leaf| leaf.get("description")).is_some(), "{}", key.path);
+    }
+    for key in PROJECTION_KEYS {
+        for parent in ["/properties/defaults", "/properties/projections/additionalProperties"] {
+            let pointer = format!("{parent}/properties/{}", key.path.replace('.', "/properties/"));
+            assert!(schema.pointer(&pointer).and_then(|leaf| leaf.get("default")).is_some(), "{pointer}");
+        }
+    }
+}
