@@ -38,6 +38,11 @@ impl Decimal {
         if scale > SCALE_MAX { None } else { Some(Decimal { units, scale }) }
     }
 
+    /// `cents / 100`, with two decimal places.
+    pub const fn cents(cents: i64) -> Self {
+        Decimal { units: cents as i128, scale: 2 }
+    }
+
     /// Digits after the point.
     pub const fn scale(self) -> u8 {
         self.scale
