@@ -1,4 +1,4 @@
-//! The black-box tests, by theme. Without features only the harness tests itself.
+//! The black-box tests, by theme.
 
 #[cfg(feature = "external")]
-mod services;
+mod external;

@@ -7,8 +7,15 @@
 //! Nothing sleeps for a fixed time in the hope that something has happened by then: conditions are awaited, with
 //! generous deadlines ([`wait`]).
 
+pub mod engine;
+pub mod file_log;
 pub mod guardian;
+pub mod kafka_log;
+pub mod load;
+pub mod observer;
+pub mod oracle;
 pub mod proxy;
 pub mod random;
 pub mod services;
+pub mod sql;
 pub mod wait;

@@ -1,14 +1,13 @@
 //! Kafka and PostgreSQL as processes of our own: own ports, own folders, ended by process group.
 //!
-//! [`shared`] is one broker and one cluster for the whole test process (each test makes topics and databases of its
-//! own); tests that hurt a service start one for themselves.
+//! A test takes a [`Lease`], so that it can do to the service what it likes; the next test goes on with the same one.
 
 use std::fs::File;
 use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -317,25 +316,80 @@ pub async fn create_database(port: u16, what: &str) -> String {
     name
 }
 
-/// One broker and one cluster for the whole process.
+/// A service that a test has for itself, and that the next test gets afterwards: starting one takes seconds.
+///
+/// Plugins name their topics, so two tests at the same time need two brokers. At most as many run as tests do.
 #[derive(Debug)]
-pub struct Shared {
-    /// `HOST:PORT` of the broker.
-    pub bootstrap: String,
-    /// The cluster's port.
-    pub postgres_port: u16,
-    _own: Option<(Kafka, Postgres)>,
+pub struct Lease<T: Pooled>(Option<T>);
+
+/// A kind of service that tests hand on to each other.
+pub trait Pooled: Sized + Send + 'static {
+    /// Those that nobody uses now.
+    fn pool() -> &'static Mutex<Vec<Self>>;
+    /// A new one.
+    fn begin() -> Self;
+    /// Removes what the last test left; false where it can't be used again.
+    fn clean(&mut self) -> bool;
 }
 
-/// The services that tests share: those that `with-services` started, or else our own, started now.
-/// A static is never dropped: the guardian ends them with the process.
-pub fn shared() -> &'static Shared {
-    static SHARED: OnceLock<Shared> = OnceLock::new();
-    SHARED.get_or_init(|| {
-        if let (Ok(bootstrap), Ok(port)) = (std::env::var("LATERNA_TEST_KAFKA"), std::env::var("LATERNA_TEST_POSTGRES_PORT")) {
-            return Shared { bootstrap, postgres_port: port.parse().expect("LATERNA_TEST_POSTGRES_PORT is a port"), _own: None };
+impl Pooled for Kafka {
+    fn pool() -> &'static Mutex<Vec<Self>> {
+        static POOL: Mutex<Vec<Kafka>> = Mutex::new(Vec::new());
+        &POOL
+    }
+
+    fn begin() -> Self {
+        Self::start()
+    }
+
+    fn clean(&mut self) -> bool {
+        !self.process.ended() && crate::kafka_log::delete_topics(&self.bootstrap()).is_ok()
+    }
+}
+
+impl Pooled for Postgres {
+    fn pool() -> &'static Mutex<Vec<Self>> {
+        static POOL: Mutex<Vec<Postgres>> = Mutex::new(Vec::new());
+        &POOL
+    }
+
+    fn begin() -> Self {
+        Self::start()
+    }
+
+    fn clean(&mut self) -> bool {
+        // Each test has a database of its own.
+        !self.process.ended()
+    }
+}
+
+impl<T: Pooled> Lease<T> {
+    /// One that nobody uses, or a new one.
+    pub fn take() -> Self {
+        let free = T::pool().lock().expect("lock").pop();
+        Self(Some(free.unwrap_or_else(T::begin)))
+    }
+}
+
+impl<T: Pooled> std::ops::Deref for Lease<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        self.0.as_ref().expect("held until dropped")
+    }
+}
+
+impl<T: Pooled> std::ops::DerefMut for Lease<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        self.0.as_mut().expect("held until dropped")
+    }
+}
+
+impl<T: Pooled> Drop for Lease<T> {
+    fn drop(&mut self) {
+        let Some(mut service) = self.0.take() else { return };
+        if !std::thread::panicking() && service.clean() {
+            T::pool().lock().expect("lock").push(service);
         }
-        let (kafka, postgres) = (Kafka::start(), Postgres::start());
-        Shared { bootstrap: kafka.bootstrap(), postgres_port: postgres.port(), _own: Some((kafka, postgres)) }
-    })
+    }
 }

@@ -1,12 +1,12 @@
 //! The harness's own services: they start, survive what we do to them, and the proxy cuts what it says.
 
 use laterna_tests::proxy::{Carries, Cut, Proxy};
-use laterna_tests::services::{self, Kafka, Postgres, create_database, url};
+use laterna_tests::services::{Kafka, Lease, Postgres, create_database, url};
 use sqlx::{Connection, PgConnection};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_cluster_keeps_what_was_committed_over_an_immediate_restart() {
-    let mut cluster = Postgres::start();
+    let mut cluster = Lease::<Postgres>::take();
     let database = create_database(cluster.port(), "kept").await;
     let mut connection = PgConnection::connect(&cluster.url(&database)).await.unwrap();
     sqlx::raw_sql("CREATE TABLE t (a int); INSERT INTO t VALUES (7)").execute(&mut connection).await.unwrap();
@@ -18,14 +18,15 @@ async fn a_cluster_keeps_what_was_committed_over_an_immediate_restart() {
 
 #[test]
 fn a_broker_comes_back_after_a_kill() {
-    let mut broker = Kafka::start();
+    let mut broker = Lease::<Kafka>::take();
     broker.kill();
     broker.restart();
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_proxy_loses_either_half_of_a_commit() {
-    let port = services::shared().postgres_port;
+    let cluster = Lease::<Postgres>::take();
+    let port = cluster.port();
     let database = create_database(port, "cut").await;
     let mut direct = PgConnection::connect(&url(port, &database)).await.unwrap();
     sqlx::raw_sql("CREATE TABLE checkpoint (next_offset bigint, owner_epoch bigint); INSERT INTO checkpoint VALUES (0, 0)")
