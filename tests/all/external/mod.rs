@@ -1,0 +1,3 @@
+//! On a real Kafka and a real PostgreSQL.
+
+mod services;

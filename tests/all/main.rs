@@ -1,0 +1,4 @@
+//! The black-box tests, by theme.
+
+#[cfg(feature = "external")]
+mod external;
