@@ -253,7 +253,8 @@ impl Control {
             batch_events_max: settings.batch_events_max,
             batch_bytes_max: BATCH_BYTES_MAX,
             writers: config.database.writers,
-            sandbox_slots: self.shared.host.threads() + 1,
+            // One more than there are threads: the next chunk waits beside the ones that run.
+            sandbox_slots: sandbox_threads() + 1,
         });
         let status = runner.status();
         let projection = Projection { file: file.to_owned(), digest, status, runner: Some(runner) };
@@ -353,8 +354,12 @@ impl Control {
     }
 }
 
+fn sandbox_threads() -> usize {
+    std::thread::available_parallelism().map_or(2, std::num::NonZero::get)
+}
+
 fn open_host(config: &Config) -> Result<Host, StartError> {
-    let settings = HostSettings { cache_dir: Some(config.cache_dir.clone()), ..HostSettings::default() };
+    let settings = HostSettings { cache_dir: Some(config.cache_dir.clone()), threads: sandbox_threads() };
     Host::new(settings).map_err(|error| StartError { message: error.message })
 }
 

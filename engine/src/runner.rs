@@ -23,7 +23,7 @@ use tokio::task::JoinHandle;
 use crate::change::{Change, ChangeSet, Schema};
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::{ErrorKind, Halt, HaltAt};
-use crate::event::{Event, TopicPartition};
+use crate::event::{Event, EventBatch, TopicPartition};
 use crate::plugin::{Applied, EventFault, EventFaultKind, Plugin, PluginError};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
@@ -109,9 +109,7 @@ enum Message {
 }
 
 struct ChunkData {
-    partition: TopicPartition,
-    events: Arc<Vec<Event>>,
-    next_offset: i64,
+    batch: Arc<EventBatch>,
     changes: Vec<Vec<Change>>,
     fault: Option<EventFault>,
 }
@@ -161,7 +159,7 @@ struct Report {
 
 async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: mpsc::Receiver<()>) {
     let schema = Arc::clone(parts.plugin.schema());
-    let Some(generation) = open(&parts, &publish, &mut stop).await else { return };
+    let Some(generation) = open(&parts.sink, &parts.plugin, &publish, &mut stop).await else { return };
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
         Err(error) => {
@@ -226,11 +224,16 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
 }
 
 /// Opens the generation, however long the database takes to answer. None where it was told to stop meanwhile.
-async fn open(parts: &Parts, publish: &watch::Sender<ProjectionStatus>, stop: &mut mpsc::Receiver<()>) -> Option<Generation> {
+async fn open(
+    sink: &Arc<dyn Sink>,
+    plugin: &Plugin,
+    publish: &watch::Sender<ProjectionStatus>,
+    stop: &mut mpsc::Receiver<()>,
+) -> Option<Generation> {
     let mut attempt = 0;
     loop {
-        let sink = Arc::clone(&parts.sink);
-        let (schema, digest) = (Arc::clone(parts.plugin.schema()), parts.plugin.digest().to_owned());
+        let sink = Arc::clone(sink);
+        let (schema, digest) = (Arc::clone(plugin.schema()), plugin.digest().to_owned());
         // In a task of its own: it is never dropped half way.
         let opening = tokio::spawn(async move { sink.open(&schema, &digest).await });
         match opening.await {
@@ -242,7 +245,7 @@ async fn open(parts: &Parts, publish: &watch::Sender<ProjectionStatus>, stop: &m
                 return Some(opened.generation);
             }
             Ok(Err(error)) if error.kind == ErrorKind::Transient => {
-                tracing::warn!(projection = parts.plugin.schema().descriptor.name, %error, "waiting for the database");
+                tracing::warn!(projection = plugin.schema().descriptor.name, %error, "waiting for the database");
                 publish.send_modify(|status| {
                     status.state = State::Waiting;
                     status.waiting = Some(error.message);
@@ -521,13 +524,7 @@ impl Shell {
             if let Some(first) = batch.events.first() {
                 self.unapplied.entry(partition.clone()).or_default().push_back((batch.next_offset, first.timestamp_ms));
             }
-            let chunk = ChunkData {
-                partition,
-                events: Arc::new(batch.events),
-                next_offset: batch.next_offset,
-                changes: Vec::new(),
-                fault: None,
-            };
+            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), fault: None };
             self.chunks.insert(id, chunk);
         }
         self.machine.input(Input::Taken(id, taken));
@@ -535,11 +532,11 @@ impl Shell {
 
     fn apply(&self, id: ChunkId) {
         let Some(chunk) = self.chunks.get(&id) else { return };
-        let (plugin, partition, events) = (Arc::clone(&self.plugin), chunk.partition.clone(), Arc::clone(&chunk.events));
+        let (plugin, batch) = (Arc::clone(&self.plugin), Arc::clone(&chunk.batch));
         let messages = self.messages.clone();
         tokio::spawn(async move {
             let begun = Instant::now();
-            let outcome = plugin.apply(&partition, events).await;
+            let outcome = plugin.apply(&batch).await;
             messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
         });
     }
@@ -551,27 +548,28 @@ impl Shell {
             return;
         };
         let lane = &mut self.lanes[lane];
+        let EventBatch { partition, events, next_offset } = &*chunk.batch;
         let mut fault = None;
         let mut folded = 0;
-        for (event, changes) in chunk.events.iter().zip(chunk.changes) {
+        for (event, changes) in events.iter().zip(chunk.changes) {
             if let Err(error) = lane.open.push_event(&self.schema, changes) {
-                fault = Some(change_halt(&chunk.partition, event, &error.to_string()));
+                fault = Some(change_halt(partition, event, &error.to_string()));
                 *self.report.counters.faults.entry("change").or_default() += 1;
                 break;
             }
             folded += 1;
         }
         if fault.is_none()
-            && let (Some(reason), Some(event)) = (&chunk.fault, chunk.events.get(folded))
+            && let (Some(reason), Some(event)) = (&chunk.fault, events.get(folded))
         {
             *self.report.counters.faults.entry(fault_name(reason.kind)).or_default() += 1;
-            fault = Some(event_halt(&chunk.partition, event, reason));
+            fault = Some(event_halt(partition, event, reason));
         }
         lane.open_events += folded;
-        lane.open_timestamps.extend(chunk.events.first().map(|event| event.timestamp_ms));
-        let next_offset = match (&fault, chunk.events.get(folded)) {
+        lane.open_timestamps.extend(events.first().map(|event| event.timestamp_ms));
+        let next_offset = match (&fault, events.get(folded)) {
             (Some(_), Some(event)) => event.offset,
-            _ => chunk.next_offset,
+            _ => *next_offset,
         };
         self.machine.input(Input::Folded(id, next_offset, fault));
     }
