@@ -3,20 +3,14 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::Duration;
 
-use anyhow::Context;
 use laterna::config::{Config, Loaded, SourceKind, masked_url};
 use laterna::control;
-use laterna::source::check_properties;
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{BaseConsumer, Consumer};
+use laterna::error::ErrorKind;
+use laterna::source::{KafkaSettings, check_properties, probe};
 
 use super::inspect::Loader;
 use super::terminal::say;
-
-/// How long the broker may take to answer.
-const BROKER_TIME_MAX: Duration = Duration::from_secs(5);
 
 /// What was found; the worse of all findings is the exit code.
 #[derive(Default)]
@@ -151,33 +145,23 @@ async fn database(config: &Config, findings: &mut Findings) {
 }
 
 async fn broker(config: &Config, topics: Vec<String>, findings: &mut Findings) {
-    let mut settings = ClientConfig::new();
-    settings.set("bootstrap.servers", &config.kafka.bootstrap_servers);
-    for (key, value) in &config.kafka.properties {
-        settings.set(key, value.expose());
+    if topics.is_empty() {
+        findings.well("kafka", "not asked: there is no plugin that reads a topic");
+        return;
     }
-    let servers = config.kafka.bootstrap_servers.clone();
-    let asked = tokio::task::spawn_blocking(move || -> anyhow::Result<(usize, Vec<String>)> {
-        let consumer: BaseConsumer = settings.create().context("librdkafka refused the properties")?;
-        let metadata = consumer.fetch_metadata(None, BROKER_TIME_MAX)?;
-        let is_there = |name: &String| metadata.topics().iter().any(|topic| topic.name() == name);
-        Ok((metadata.brokers().len(), topics.into_iter().filter(|name| !is_there(name)).collect()))
-    });
-    match asked.await {
-        Ok(Ok((brokers, missing))) => {
-            findings.well("kafka", &format!("{servers} answers: {brokers} broker(s)"));
-            for topic in missing {
-                findings.unhealthy("kafka", &format!("the topic {topic} does not exist; its projection waits for it"));
-            }
-        }
-        Ok(Err(error)) => {
-            let hint = "is the broker up, and does [kafka.properties] name its security.protocol?";
-            findings.unhealthy(
-                "kafka",
-                &format!("{servers} did not answer in {} s: {error:#}; {hint}", BROKER_TIME_MAX.as_secs()),
-            );
-        }
-        Err(error) => findings.unhealthy("kafka", &format!("{servers}: {error}")),
+    let properties = config.kafka.properties.iter().map(|(key, value)| (key.clone(), value.expose().to_owned()));
+    let settings = KafkaSettings {
+        bootstrap_servers: config.kafka.bootstrap_servers.clone(),
+        group_id: format!("{}.check", config.kafka.group_prefix),
+        topics,
+        serial: false,
+        buffer_bytes_max: config.kafka.buffer_bytes_max,
+        properties: properties.collect(),
+    };
+    match probe(&settings).await {
+        Ok(answer) => answer.lines().for_each(|line| findings.well("kafka", line)),
+        Err(error) if error.kind == ErrorKind::Transient => findings.unhealthy("kafka", &error.to_string()),
+        Err(error) => findings.failed("kafka", &error.to_string()),
     }
 }
 

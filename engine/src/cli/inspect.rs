@@ -119,6 +119,7 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
         format!("revision    {}", descriptor.revision),
         format!("file        {} ({} KiB)", file.display(), size_bytes.div_ceil(1024)),
         format!("sha256      {}", plugin.digest()),
+        format!("contract    laterna:projection@{}, {}", plugin.contract_version(), kind(plugin)),
     ];
     lines.extend(descriptor.topics.iter().map(|topic| format!("topic       {}", topic_text(topic))));
     lines.extend(
@@ -137,10 +138,16 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
         limits.changes_per_event_max,
         limits.change_bytes_per_event_max >> 10
     ));
+    lines.extend(plugin.imports().iter().map(|name| format!("import      {name}")));
     lines.push(format!("verdict     it runs: cp {} plugins/", file.display()));
     lines.push(String::new());
     lines.push(ddl(schema));
     lines.join("\n")
+}
+
+fn kind(plugin: &Plugin) -> String {
+    let kind = if plugin.is_core_module() { "core module, wrapped" } else { "component" };
+    plugin.language().map_or_else(|| kind.to_owned(), |language| format!("{kind}, {language}"))
 }
 
 fn ddl(schema: &Schema) -> String {
@@ -188,6 +195,10 @@ fn document(size_bytes: u64, plugin: &Plugin, config: &Config) -> Value {
         "descriptor": descriptor,
         "sha256": plugin.digest(),
         "size_bytes": size_bytes,
+        "contract_version": plugin.contract_version(),
+        "core_module": plugin.is_core_module(),
+        "language": plugin.language(),
+        "imports": plugin.imports(),
         "ddl": postgres_ddl(plugin.schema()),
         "limits": {
             "memory_bytes": limits.memory_bytes_max,

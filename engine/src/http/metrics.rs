@@ -206,7 +206,7 @@ fn family(
     kind: MetricType,
     write: impl FnOnce(&mut MetricEncoder<'_>) -> fmt::Result,
 ) -> fmt::Result {
-    write(encoder.encode_descriptor(name, help, None, kind)?)
+    write(&mut encoder.encode_descriptor(name, help, None, kind)?)
 }
 
 fn gauges(
