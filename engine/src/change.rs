@@ -23,6 +23,9 @@ mod reserved;
 mod validate;
 mod value;
 
+#[cfg(test)]
+mod laws;
+
 pub use calendar::{date_text, parse_date, parse_timestamp, timestamp_text};
 pub use check::CheckedChange;
 pub use decimal::{DECIMAL_DIGITS_MAX, DECIMAL_SCALE_MAX};

@@ -436,3 +436,242 @@ impl Action {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::change::{Column, Encoding, Index};
+
+    fn column(name: &str, column_type: ColumnType, nullable: bool) -> Column {
+        Column { name: name.into(), column_type, nullable }
+    }
+
+    fn assign(list: &[(&str, Operation)]) -> Vec<Assignment> {
+        list.iter().map(|(column, operation)| Assignment { column: (*column).into(), operation: *operation }).collect()
+    }
+
+    fn upsert(list: &[(&str, Operation)]) -> Action {
+        Action::Upsert(assign(list))
+    }
+
+    fn shape(action: Action) -> Shape {
+        Shape { table: "items".into(), action }
+    }
+
+    fn index(columns: &[&str], kind: IndexKind) -> Index {
+        Index { columns: columns.iter().map(|name| (*name).to_owned()).collect(), kind }
+    }
+
+    fn valid() -> Descriptor {
+        Descriptor {
+            name: "shop".into(),
+            revision: 0,
+            topics: vec![Topic {
+                name: "shop.items-1".into(),
+                key: Encoding::Text,
+                value: Encoding::Bytes,
+                headers: vec!["h".into()],
+            }],
+            tables: vec![Table {
+                name: "items".into(),
+                columns: vec![
+                    column("total", ColumnType::Decimal, true),
+                    column("id", ColumnType::Uuid, false),
+                    column("line", ColumnType::Integer, false),
+                    column("title", ColumnType::Text, true),
+                    column("weight", ColumnType::Float, true),
+                    column("version", ColumnType::Integer, true),
+                    column("extra", ColumnType::Json, true),
+                ],
+                primary_key: vec!["id".into(), "line".into()],
+                indexes: vec![index(&["total", "title"], IndexKind::Ordered), index(&["title"], IndexKind::FullText)],
+                partitioning: Partitioning::ByPartition,
+            }],
+            shapes: vec![
+                shape(upsert(&[("version", Operation::Newer), ("total", Operation::Add)])),
+                shape(Action::Update(assign(&[("title", Operation::SetIfNull)]))),
+                shape(Action::Insert(vec!["extra".into()])),
+                shape(Action::Delete),
+                shape(Action::DeletePrefix(1)),
+                shape(Action::DeletePrefix(2)),
+                shape(Action::DeletePrefix(1)),
+            ],
+        }
+    }
+
+    #[test]
+    fn names_are_resolved() {
+        let schema = valid().validate().unwrap();
+        let table = &schema.tables[0];
+        assert_eq!((table.key.as_slice(), table.rest.as_slice()), ([1, 2].as_slice(), [0, 3, 4, 5, 6].as_slice()));
+        assert_eq!(table.prefix_lengths, [1, 2]);
+        assert_eq!(table.rest_bytes_max, [1_000, 1_000, VALUE_BYTES_MAX, VALUE_BYTES_MAX, VALUE_BYTES_MAX]);
+        assert_eq!(schema.shapes[0].assignments, [(3, Operation::Newer), (0, Operation::Add)]);
+        assert_eq!(schema.shapes[2].assignments, [(4, Operation::Set)]);
+        let key_values: Vec<_> = schema.shapes.iter().map(|shape| shape.key_values).collect();
+        assert_eq!(key_values, [2, 2, 2, 2, 1, 2, 1]);
+    }
+
+    /// A change of the valid descriptor, and what the one problem must say.
+    type Case = (fn(&mut Descriptor), &'static str);
+
+    #[test]
+    fn each_problem_is_told_with_its_place() {
+        let cases: &[Case] = &[
+            (|d| d.name = "laterna_x".into(), "name: \"laterna_x\" begins with"),
+            (|d| d.topics.clear(), "topics: is empty"),
+            (
+                |d| d.topics = vec![d.topics[0].clone(); 2],
+                "topics: the topic \"shop.items-1\" stands here more than once",
+            ),
+            (|d| d.topics[0].name.clear(), "topics[0] \"\": the topic's name is empty"),
+            (|d| d.topics[0].name = "a/b".into(), "topics[0] \"a/b\": no topic"),
+            (|d| d.topics[0].name = "..".into(), "no topic"),
+            (|d| d.topics[0].name = "a".repeat(250), "no topic"),
+            (|d| d.topics[0].headers = vec![String::new()], "header's name"),
+            (|d| d.topics[0].headers = vec!["a".into(); 3], "the header \"a\" stands"),
+            (|d| d.topics[0].headers = (0..65).map(|n| n.to_string()).collect(), "65 headers, at most 64"),
+            (
+                |d| {
+                    d.tables.clear();
+                    d.shapes.clear();
+                },
+                "tables: is empty",
+            ),
+            (|d| d.tables.push(d.tables[0].clone()), "tables: the table \"items\" stands"),
+            (
+                |d| d.tables[0].columns[0].name = "Total".into(),
+                "tables[0] \"items\", column \"Total\": \"Total\" is not an identifier",
+            ),
+            (|d| d.tables[0].columns.push(column("user", ColumnType::Text, true)), "reserved word"),
+            (|d| d.tables[0].columns.push(column("extra", ColumnType::Text, true)), "the column \"extra\" stands"),
+            (
+                |d| d.tables[0].columns.extend((0..200).map(|n| column(&format!("c{n}"), ColumnType::Text, true))),
+                "207 columns",
+            ),
+            (
+                |d| d.tables[0].primary_key[0] = "ids".into(),
+                "tables[0] \"items\", primary key: the table has no column \"ids\", did you mean \"id\"?",
+            ),
+            (|d| d.tables[0].columns[1].nullable = true, "the column \"id\" is nullable"),
+            (
+                |d| {
+                    d.tables[0].columns[1].column_type = ColumnType::Json;
+                },
+                "is json, which cannot be part of a key",
+            ),
+            (|d| d.tables[0].primary_key.push("id".into()), "primary key: the column \"id\" stands"),
+            (|d| d.tables[0].indexes[0].columns.clear(), "indexes[0]: has no columns"),
+            (|d| d.tables[0].indexes[0].columns[0] = "titel".into(), "did you mean \"title\"?"),
+            (|d| d.tables[0].indexes[0].columns[1] = "total".into(), "indexes[0]: the column \"total\" stands"),
+            (|d| d.tables[0].indexes.push(index(&["title"], IndexKind::FullText)), "indexes[2]: the same index"),
+            (
+                |d| d.tables[0].indexes[1].columns[0] = "total".into(),
+                "\"total\" is decimal, a full-text index takes text",
+            ),
+            (|d| d.tables[0].indexes[0].columns[0] = "extra".into(), "is json, which has no useful order"),
+            (
+                |d| d.shapes[0].table = "item".into(),
+                "shapes[0] of table \"item\": there is no such table, did you mean \"items\"?",
+            ),
+            (
+                |d| d.shapes.push(shape(Action::DeletePrefix(0))),
+                "shapes[7] of table \"items\": delete-prefix of 0 columns",
+            ),
+            (|d| d.shapes.push(shape(Action::DeletePrefix(3))), "delete-prefix of 3 columns, but the key has 2"),
+            (|d| d.shapes.push(shape(Action::Update(vec![]))), "does nothing"),
+            (
+                |d| d.shapes.push(shape(upsert(&[("titel", Operation::Set)]))),
+                "no column \"titel\", did you mean \"title\"?",
+            ),
+            (|d| d.shapes.push(shape(upsert(&[("quite_another", Operation::Set)]))), "no column \"quite_another\""),
+            (
+                |d| d.shapes.push(shape(upsert(&[("title", Operation::Set), ("title", Operation::Max)]))),
+                "the column \"title\" stands",
+            ),
+            (|d| d.shapes.push(shape(upsert(&[("line", Operation::Set)]))), "\"line\" is part of the key"),
+            (
+                |d| d.shapes.push(shape(upsert(&[("title", Operation::Add)]))),
+                "\"title\" is text, which add does not take",
+            ),
+            (
+                |d| d.shapes.push(shape(upsert(&[("extra", Operation::Max)]))),
+                "\"extra\" is json, which max does not take",
+            ),
+            (
+                |d| d.shapes.push(shape(upsert(&[("extra", Operation::Newer)]))),
+                "\"extra\" is json, which newer does not take",
+            ),
+            (
+                |d| d.shapes.push(shape(upsert(&[("version", Operation::Newer), ("total", Operation::Newer)]))),
+                "2 columns are guarded by newer",
+            ),
+            (|d| d.shapes.resize(1_025, shape(Action::Delete)), "1025 shapes, at most 1024"),
+        ];
+        for (number, (change, said)) in cases.iter().enumerate() {
+            let mut descriptor = valid();
+            change(&mut descriptor);
+            let problems = descriptor.validate().expect_err(said);
+            let said_by: Vec<_> = problems.iter().filter(|problem| problem.to_string().contains(said)).collect();
+            assert_eq!(said_by.len(), 1, "case {number}, {said}: {problems:?}");
+        }
+    }
+
+    #[test]
+    fn all_problems_are_told_at_once() {
+        let mut descriptor = valid();
+        descriptor.name = "Shop".into();
+        descriptor.topics.clear();
+        descriptor.tables[0].columns[6].nullable = false;
+        descriptor.shapes.push(shape(upsert(&[
+            ("nothing", Operation::Set),
+            ("title", Operation::Add),
+            ("extra", Operation::Set),
+        ])));
+        descriptor.shapes.push(Shape { table: "zzz".into(), action: Action::Delete });
+        let problems = descriptor.validate().unwrap_err();
+        let places: Vec<_> = problems.iter().map(|problem| problem.place.as_str()).collect();
+        let (first, last) = ("shapes[0] of table \"items\"", "shapes[7] of table \"items\"");
+        assert_eq!(places, ["name", "topics", first, last, last, "shapes[8] of table \"zzz\""], "{problems:?}");
+        assert!(problems[2].message.contains("\"extra\" is not nullable"));
+    }
+
+    fn commutative(shapes: Vec<Action>) -> Result<Schema, Vec<Problem>> {
+        let mut descriptor = valid();
+        descriptor.tables[0].partitioning = Partitioning::Commutative;
+        descriptor.tables[0].columns[5].nullable = false;
+        // Plain upserts give every column that is not nullable a value; here only `version`.
+        descriptor.shapes = shapes.into_iter().map(shape).collect();
+        descriptor.validate()
+    }
+
+    #[test]
+    fn commutative_tables_do_not_show_the_order_of_partitions() {
+        use Operation::{Add, Max, Min, Newer, Set, SetIfNull};
+        for shapes in [
+            vec![upsert(&[("version", Max), ("total", Add)])],
+            vec![upsert(&[("version", Max), ("total", Add)]), upsert(&[("version", Max), ("weight", Min)])],
+            vec![upsert(&[("version", Newer), ("total", Set)]), upsert(&[("total", Set), ("version", Newer)])],
+        ] {
+            assert!(commutative(shapes.clone()).is_ok(), "{shapes:?}");
+        }
+        for (shapes, said) in [
+            (vec![upsert(&[("version", Set)])], "set on \"version\" depends on the order"),
+            (vec![upsert(&[("version", SetIfNull)])], "set-if-null on \"version\" depends"),
+            (vec![upsert(&[("version", Max)]), upsert(&[("version", Add)])], "add and max on \"version\""),
+            (vec![upsert(&[("version", Max), ("weight", Add)])], "a sum of floats"),
+            (vec![Action::Delete], "delete takes effect by the order"),
+            (vec![Action::DeletePrefix(1)], "delete-prefix takes effect"),
+            (vec![Action::Insert(vec!["version".into()])], "insert takes effect"),
+            (vec![Action::Update(assign(&[("total", Add)]))], "update takes effect"),
+            (vec![upsert(&[("version", Newer), ("total", Set)]), upsert(&[("version", Newer)])], "a mix of versions"),
+            (vec![upsert(&[("version", Newer), ("total", Add)])], "add on \"total\" under a newer guard"),
+            (vec![upsert(&[("version", Newer)]), upsert(&[("version", Max)])], "with and without a newer guard"),
+            (vec![upsert(&[("version", Set), ("total", Newer)])], "\"total\", which is nullable"),
+        ] {
+            let problems = commutative(shapes).expect_err(said);
+            assert!(problems.iter().any(|problem| problem.message.contains(said)), "{said}: {problems:?}");
+            assert!(problems.iter().all(|problem| problem.place.contains("tables[0] \"items\"")), "{problems:?}");
+        }
+    }
+}
