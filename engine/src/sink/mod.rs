@@ -8,6 +8,9 @@
 //! An unknown commit (the connection was lost while the database may have committed) is told as
 //! [`CommitError::Unknown`] and never retried here: the runner re-reads the checkpoints and lets them decide.
 
+#[cfg(test)]
+mod contract;
+mod digest;
 mod postgres;
 mod sql;
 mod sqlite;
