@@ -401,7 +401,7 @@ fn make_source(config: &Config, schema: &Arc<Schema>) -> MakeSource {
     let topics: Vec<String> = schema.descriptor.topics.iter().map(|topic| topic.name.clone()).collect();
     match config.source {
         SourceKind::File => {
-            let settings = FileSettings { dir: config.file.dir.clone(), topics };
+            let settings = FileSettings { dir: config.file.dir.clone(), topics, buffer_bytes_max: config.kafka.buffer_bytes_max };
             Box::new(move |_: &Generation| Ok(Box::new(FileSource::start(settings)?) as Box<dyn Source>))
         }
         SourceKind::Kafka => {

@@ -171,7 +171,6 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
     let writers = if schema.is_serial() { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
     let limits = Limits {
         chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
-        chunk_bytes_max: CHUNK_BYTES_MAX,
         batch_events_max: parts.batch_events_max,
         batch_bytes_max: parts.batch_bytes_max,
         sandbox_slots: parts.sandbox_slots,

@@ -265,7 +265,6 @@ fn run(seed: u64) {
     let batch_events_max = [1, 3, 10, 50][random.below(4)];
     let limits = Limits {
         chunk_events_max: 1 + random.below(10),
-        chunk_bytes_max: 1 << 20,
         batch_events_max,
         batch_bytes_max: 10_000,
         sandbox_slots: 1 + random.below(3),
