@@ -249,12 +249,18 @@ impl Inner {
         let topics = &self.schema.descriptor.topics;
         let Some(topic) = topics.iter().find(|topic| *topic.name == *partition.topic) else {
             let name = &self.schema.descriptor.name;
-            return Err(PluginError::fatal("unknown_topic", format!("the projection {name} does not read {partition}")));
+            return Err(PluginError::fatal(
+                "unknown_topic",
+                format!("the projection {name} does not read {partition}"),
+            ));
         };
         if let Some(event) = batch.events.iter().find(|event| event.offset > OFFSET_MAX) {
             return Err(PluginError::fatal(
                 "offset_too_large",
-                format!("{partition}@{}: offsets beyond {OFFSET_MAX} cannot be handed to a plugin exactly", event.offset),
+                format!(
+                    "{partition}@{}: offsets beyond {OFFSET_MAX} cannot be handed to a plugin exactly",
+                    event.offset
+                ),
             ));
         }
         let run = Run { topic, partition, events: &batch.events };
@@ -452,8 +458,9 @@ impl Inner {
         }
         let bytes: usize = changes.iter().map(bindings::change_bytes).sum();
         if bytes > change_bytes_per_event_max {
-            let reason =
-                format!("{bytes} bytes of changes for one event; limits.bytes_per_event allows {change_bytes_per_event_max}");
+            let reason = format!(
+                "{bytes} bytes of changes for one event; limits.bytes_per_event allows {change_bytes_per_event_max}"
+            );
             return fault(EventFaultKind::Invalid, &reason);
         }
         Ok(changes.into_iter().map(bindings::change).collect())

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
-use wasmparser::{ComponentExternName, KnownCustom, Parser, Payload};
+use wasmparser::{ComponentExternName, ComponentTypeRef, KnownCustom, Parser, Payload};
 
 use super::PluginError;
 use super::logs::for_people;
@@ -141,7 +141,10 @@ fn outline(bytes: &[u8]) -> Result<Outline, PluginError> {
             Payload::ComponentImportSection(section) if depth == 0 => {
                 for import in section {
                     let import = import.map_err(|error| invalid(&error))?;
-                    outline.imports.push(name(&import.name));
+                    // Types that the world uses are imports too, but bring nothing in.
+                    if !matches!(import.ty, ComponentTypeRef::Type(_)) {
+                        outline.imports.push(name(&import.name));
+                    }
                 }
             }
             Payload::ComponentExportSection(section) if depth == 0 => {
@@ -234,7 +237,10 @@ fn missing_imports(imports: &[String]) -> Result<(), PluginError> {
     } else if missing.iter().any(|m| m.starts_with("wasi:")) {
         hint = "only WASI 0.2 is there, and of it no more than wasi:cli, clocks, filesystem, io, random and sockets, all empty";
     }
-    Err(PluginError::fatal("missing_import", format!("it imports {}, which the sandbox does not have; {hint}", list(&missing))))
+    Err(PluginError::fatal(
+        "missing_import",
+        format!("it imports {}, which the sandbox does not have; {hint}", list(&missing)),
+    ))
 }
 
 fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
@@ -250,7 +256,10 @@ fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
     }
     // What the encoder resolves: interfaces of worlds, its own intrinsics, and preview 1 by the adapter.
     let known = |module: &str| {
-        module.contains(':') || module.starts_with('$') || module.starts_with('[') || module == "wasi_snapshot_preview1"
+        module.contains(':')
+            || module.starts_with('$')
+            || module.starts_with('[')
+            || module == "wasi_snapshot_preview1"
             || module.starts_with("cm32p2")
     };
     let foreign: Vec<_> =
@@ -279,7 +288,10 @@ fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
 }
 
 fn invalid(error: &wasmparser::BinaryReaderError) -> PluginError {
-    PluginError::fatal("invalid_wasm", format!("the file is broken WebAssembly: {}", for_people(&error.to_string(), 500)))
+    PluginError::fatal(
+        "invalid_wasm",
+        format!("the file is broken WebAssembly: {}", for_people(&error.to_string(), 500)),
+    )
 }
 
 fn list(names: &[String]) -> String {

@@ -48,7 +48,10 @@ impl Cache {
         let failed = |error: io::Error| {
             PluginError::fatal(
                 "cache_folder",
-                format!("the folder {} for compiled plugins cannot be used: {error}; set another `cache_dir`", dir.display()),
+                format!(
+                    "the folder {} for compiled plugins cannot be used: {error}; set another `cache_dir`",
+                    dir.display()
+                ),
             )
         };
         fs::DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(failed)?;
@@ -160,7 +163,10 @@ fn key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
     let path = dir.join(KEY_FILE);
     if let Ok(meta) = fs::symlink_metadata(&path) {
         let ours = meta.is_file() && meta.uid() == rustix::process::geteuid().as_raw() && meta.mode() & 0o077 == 0;
-        if ours && let Ok(bytes) = fs::read(&path) && let Ok(key) = bytes.try_into() {
+        if ours
+            && let Ok(bytes) = fs::read(&path)
+            && let Ok(key) = bytes.try_into()
+        {
             return Ok(key);
         }
         // Somebody else may know it, or it is broken: with another key nothing that stands here is loaded again.

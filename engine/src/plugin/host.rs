@@ -53,8 +53,22 @@ pub(super) struct Inner {
     cache: Option<Cache>,
     compiling: Arc<Semaphore>,
     compilers: rayon::ThreadPool,
-    sandbox: Option<Runtime>,
-    sandbox_handle: Handle,
+    sandbox: Sandbox,
+}
+
+/// The threads that guests run on.
+struct Sandbox {
+    handle: Handle,
+    runtime: Option<Runtime>,
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // A runtime must not be dropped where it would block; calls that are under way end by their deadlines.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// An engine, and what plugins can import there.
@@ -81,17 +95,20 @@ impl Host {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
         let threads = if settings.threads == 0 { cores } else { settings.threads };
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
-        let sandbox = tokio::runtime::Builder::new_multi_thread()
+        let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
             .thread_name("sandbox")
             .enable_time()
             .build()
             .map_err(|error| failed("threads")(&error))?;
+        let sandbox = Sandbox { handle: runtime.handle().clone(), runtime: Some(runtime) };
         let compilers = rayon::ThreadPoolBuilder::new()
             .num_threads(cores)
             .thread_name(|i| format!("compile-{i}"))
             // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
-            .start_handler(|_| drop(rustix::process::nice(10)))
+            .start_handler(|_| {
+                rustix::process::nice(10).ok();
+            })
             .build()
             .map_err(|error| failed("threads")(&error))?;
         let flavour = |metering| Flavour::new(metering).map_err(|error| failed("engine")(&error));
@@ -101,8 +118,7 @@ impl Host {
             cache: settings.cache_dir.as_deref().map(Cache::open).transpose()?,
             compiling: Arc::new(Semaphore::new(1)),
             compilers,
-            sandbox_handle: sandbox.handle().clone(),
-            sandbox: Some(sandbox),
+            sandbox,
         };
         tick(&inner).map_err(|error| failed("threads")(&error))?;
         Ok(Self { inner: Arc::new(inner) })
@@ -127,7 +143,7 @@ impl Host {
         let logs = Arc::new(Logs::new(format!("sha256:{}", &binary.digest[..12]), limits.log_lines_per_second_max));
         let inner = Arc::clone(&self.inner);
         // Not on the caller's threads: what describes itself is foreign code already.
-        let described = self.inner.sandbox_handle.spawn(async move {
+        let described = self.inner.sandbox.handle.spawn(async move {
             let descriptor = describe(&binary, &compiled, &limits, &logs).await?;
             let schema = descriptor.validate().map_err(|problems| PluginError {
                 kind: ErrorKind::Fatal,
@@ -156,7 +172,7 @@ impl std::fmt::Debug for Host {
 impl Inner {
     /// Where guests run.
     pub(super) fn sandbox(&self) -> &Handle {
-        &self.sandbox_handle
+        &self.sandbox.handle
     }
 
     /// Runs work on the compilers' threads, one piece at a time.
@@ -167,7 +183,7 @@ impl Inner {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|error| PluginError::sandbox("compile", &error))?;
         let host = Arc::clone(self);
-        let task = self.sandbox_handle.spawn_blocking(move || {
+        let task = self.sandbox.handle.spawn_blocking(move || {
             let done = host.compilers.install(work);
             drop(permit);
             done
@@ -200,21 +216,15 @@ impl Inner {
         };
         let link_error = |code, error: &wasmtime::Error| {
             let text = for_people(&format!("{error:#}"), 1000);
-            PluginError::fatal(code, format!("it does not fit laterna:projection: {text}; build it against wit/projection.wit"))
+            PluginError::fatal(
+                code,
+                format!("it does not fit laterna:projection: {text}; build it against wit/projection.wit"),
+            )
         };
         let pre = flavour.linker.instantiate_pre(&compiled).map_err(|error| link_error("missing_import", &error))?;
         let pre = ProjectionPre::new(pre).map_err(|error| link_error("not_a_projection", &error))?;
         let adapter = AdapterExports::of(&compiled);
         Ok(Compiled { pre, adapter, seconds: started.elapsed().as_secs_f64(), from_cache })
-    }
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        // A runtime must not be dropped where it would block; calls that are under way end by their deadlines.
-        if let Some(sandbox) = self.sandbox.take() {
-            sandbox.shutdown_background();
-        }
     }
 }
 
@@ -283,7 +293,10 @@ async fn describe(
             Failure::Trap(reason) | Failure::TooMuch(reason) => reason,
             Failure::Fuel | Failure::Deadline => format!("it did not end within {DESCRIBE_TIME_MAX:?}"),
         };
-        PluginError::fatal("describe_failed", format!("`describe` failed: {reason}; it must return the same on every call"))
+        PluginError::fatal(
+            "describe_failed",
+            format!("`describe` failed: {reason}; it must return the same on every call"),
+        )
     };
     let first = once().await.map_err(failed)?;
     let second = once().await.map_err(failed)?;

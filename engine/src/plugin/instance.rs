@@ -398,9 +398,8 @@ fn declared_headers<'a>(topic: &Topic, events: &'a [Event]) -> Vec<Vec<Header<'a
         name: &header.name,
         value: header.value.as_deref().map(|bytes| payload(Encoding::Text, bytes)),
     };
-    let declared = |event: &'a Event| {
-        event.headers.iter().filter(|h| topic.headers.contains(&h.name)).map(header).collect()
-    };
+    let declared =
+        |event: &'a Event| event.headers.iter().filter(|h| topic.headers.contains(&h.name)).map(header).collect();
     events.iter().map(declared).collect()
 }
 
@@ -440,7 +439,9 @@ fn failure(store: &Store<Guest>, error: &wasmtime::Error) -> Failure {
 
 fn trap_reason(guest: &Guest, error: &wasmtime::Error) -> String {
     let mut reason = match error.downcast_ref::<Trap>() {
-        Some(Trap::UnreachableCodeReached) => "the plugin aborted (a panic, an uncaught exception or an abort)".to_owned(),
+        Some(Trap::UnreachableCodeReached) => {
+            "the plugin aborted (a panic, an uncaught exception or an abort)".to_owned()
+        }
         Some(Trap::StackOverflow) => "the plugin's stack overflowed (endless recursion?)".to_owned(),
         Some(trap) => trap.to_string(),
         None => for_people(&error.root_cause().to_string(), LINE_BYTES_MAX / 2),

@@ -90,7 +90,10 @@ impl PluginError {
     /// Something that should not happen within the sandbox itself.
     fn sandbox(what: &str, error: &dyn std::fmt::Display) -> Self {
         let text = logs::for_people(&error.to_string(), 1000);
-        Self::fatal("sandbox_failed", format!("the sandbox failed ({what}): {text}; please report it with the plugin's file"))
+        Self::fatal(
+            "sandbox_failed",
+            format!("the sandbox failed ({what}): {text}; please report it with the plugin's file"),
+        )
     }
 }
 
