@@ -627,6 +627,18 @@ fn model_rows(model: &[Rows], schema: &Schema) -> Vec<Vec<Vec<serde_json::Value>
     schema.tables.iter().zip(model).map(in_order).collect()
 }
 
+/// The digest of the model, by the sink's own rules.
+fn model_digest(model: &[Rows], schema: &Schema, table: usize) -> String {
+    let mut digest = crate::sink::digest::RowsDigest::default();
+    let resolved = &schema.tables[table];
+    for (key, rest) in &model[table] {
+        let columns: BTreeMap<usize, &Value> =
+            resolved.key.iter().copied().zip(key.0.iter()).chain(resolved.rest.iter().copied().zip(rest)).collect();
+        digest.row(columns.into_values());
+    }
+    digest.finish()
+}
+
 /// The law of the sink: committed change sets leave what the plain interpreter leaves, row by row, or nothing.
 #[test]
 fn commits_leave_what_the_interpreter_leaves() {
@@ -669,6 +681,10 @@ fn commits_leave_what_the_interpreter_leaves() {
                         }
                         Err(error) => return Err(TestCaseError::fail(format!("{error}"))),
                     }
+                    for table in 0..schema.tables.len() {
+                        let digest = bench.sink.digest(&bench.generation, &schema, table).await.unwrap();
+                        prop_assert_eq!(digest, model_digest(&model, &schema, table));
+                    }
                     prop_assert_eq!(all_rows(&bench.sink, &bench.generation, &schema).await, model_rows(&model, &schema));
                 }
                 Ok(())
@@ -692,4 +708,57 @@ async fn rows_come_in_key_order_up_to_a_limit() {
     assert!(bench.sink.ping().await.unwrap().starts_with("PostgreSQL "));
     bench.sink.close().await;
     bench.database.drop().await;
+}
+
+/// A measurement, not a law: run it alone, on a build with optimisation.
+#[tokio::test]
+#[ignore = "a measurement: takes long, and asserts nothing about speed"]
+async fn how_long_a_row_takes() {
+    let database = TestDatabase::create().await;
+    let sink = database.sink().await;
+    let columns = [("c", ColumnType::Text), ("n", ColumnType::Integer), ("m", ColumnType::Decimal), ("at", ColumnType::Timestamp)];
+    let table = Table {
+        name: "orders".into(),
+        columns: std::iter::once(("id", ColumnType::Text)).chain(columns).map(|(name, of)| column(name, of, false)).collect(),
+        primary_key: vec!["id".into()],
+        indexes: vec![],
+        partitioning: Partitioning::ByPartition,
+    };
+    let set_all = assign(&columns.map(|(name, _)| (name, Operation::Set)));
+    let shapes = vec![Shape { table: "orders".into(), action: Action::Upsert(set_all) }];
+    let topics = vec![Topic { name: "orders".into(), key: Encoding::Text, value: Encoding::Text, headers: vec![] }];
+    let descriptor = Descriptor { name: "bench".into(), revision: 1, topics, tables: vec![table], shapes };
+    let schema = Arc::new(descriptor.validate().unwrap());
+    let generation = sink.open(&schema, "digest").await.unwrap().generation;
+    let mut checkpoint = sink.claim(&generation, &[bounds(0)]).await.unwrap().remove(0);
+    let mut writer = sink.writer(&generation, &schema, "digest");
+    for rows in [1_usize, 100, 1_000, 5_000, 20_000] {
+        for round in 0..8_usize {
+            let changes: Vec<_> = (0..rows)
+                .map(|row| Change {
+                    shape: 0,
+                    values: vec![
+                        // Spread over 100,000 keys in no order, the same in every other round.
+                        PluginValue::Text(format!("order-{:06}", (row + round % 4 * rows) * 7_919 % 100_000)),
+                        PluginValue::Text(format!("customer {row} of round {round}")),
+                        PluginValue::Integer(row as i64),
+                        PluginValue::Decimal(format!("{}.{:02}", row, round)),
+                        PluginValue::Timestamp(1_700_000_000_000_000 + row as i64),
+                    ],
+                })
+                .collect();
+            let set = set(&schema, vec![advance(&checkpoint, 1)], &changes);
+            let began = std::time::Instant::now();
+            let planned = super::plan::rows(&set, &schema, &generation);
+            let plan = began.elapsed();
+            drop(planned);
+            let began = std::time::Instant::now();
+            writer.commit(&set).await.unwrap();
+            let commit = began.elapsed();
+            checkpoint.next_offset += 1;
+            let each = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
+            println!("{rows:6} rows, round {round}: plan {:7.2} us/row, commit {:8.2} us/row", each(plan), each(commit));
+        }
+    }
+    database.drop().await;
 }
