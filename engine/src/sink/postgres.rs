@@ -30,6 +30,7 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use self::connection::Database;
 use self::failure::Failure;
+use super::digest::RowsDigest;
 use super::{Opened, Sink, SinkError, TableRows, Writer, sql};
 use crate::change::{Schema, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
@@ -183,8 +184,11 @@ impl Sink for PostgresSink {
         table: usize,
     ) -> BoxFuture<'a, Result<String, SinkError>> {
         Box::pin(async move {
-            let _ = (generation, schema, table);
-            unimplemented!()
+            let declared = table_of(schema, table)?;
+            let digest = self
+                .scan(generation, declared, None, RowsDigest::default, |digest: &mut RowsDigest, row| digest.row(row.iter()))
+                .await?;
+            Ok(digest.finish())
         })
     }
 

@@ -7,7 +7,7 @@
 
 use std::fmt::Write as _;
 
-use crate::change::{ColumnType, IndexKind, Partitioning, Schema, Table};
+use crate::change::{ColumnType, IndexKind, Operation, Partitioning, Schema, ShapeKind, Table};
 
 /// An identifier in double quotes.
 pub(super) fn quote(name: &str) -> String {
@@ -244,13 +244,21 @@ fn guard(column: &str, new: &str) -> String {
 /// Whether several statements of one commit may touch rows that other writers touch too, so that no order of rows inside
 /// each of them keeps two commits from waiting for each other. Such a table is locked for a commit, by agreement.
 pub(super) fn needs_table_lock(schema: &Schema, table: usize) -> bool {
-    let declared = &schema.descriptor.tables[schema.tables[table].index];
+    let resolved = &schema.tables[table];
+    let declared = &schema.descriptor.tables[resolved.index];
     if declared.partitioning != Partitioning::Commutative {
         return false;
     }
-    let mut shapes = schema.shapes.iter().filter(|shape| shape.table == table);
-    let one_upsert = shapes.next().is_none_or(|shape| shape.kind == crate::change::ShapeKind::Upsert);
-    !(one_upsert && shapes.next().is_none())
+    let shapes: Vec<_> = schema.shapes.iter().filter(|shape| shape.table == table).collect();
+    // A null that loses leaves its column out, which makes another statement.
+    let loses = |(rest, operation): &(usize, Operation)| {
+        matches!(operation, Operation::Max | Operation::Min) && declared.columns[resolved.rest[*rest]].nullable
+    };
+    match shapes[..] {
+        [] => false,
+        [shape] => shape.kind != ShapeKind::Upsert || shape.assignments.iter().any(loses),
+        _ => true,
+    }
 }
 
 /// Names, one after the other.
