@@ -2,7 +2,10 @@
 //!
 //! Exit codes: 0 well, 1 failure, 2 usage or configuration, 3 unhealthy (what was asked for was looked at and is not well).
 
+mod check;
 mod demo;
+mod golden;
+mod inspect;
 mod run;
 mod terminal;
 
@@ -20,6 +23,7 @@ use terminal::say;
 
 const FAILURE: u8 = 1;
 const USAGE: u8 = 2;
+const UNHEALTHY: u8 = 3;
 /// How long threads that still work may take after a command is done.
 const RUNTIME_STOP_MAX: Duration = Duration::from_millis(500);
 
@@ -70,6 +74,16 @@ enum Command {
     Run,
     /// Watch generated events become rows: no service and no toolchain needed
     Demo(demo::Options),
+    /// Run golden events through a plugin and compare the rows
+    Test(golden::Options),
+    /// Show what a plugin is: topics, tables, limits, and whether it would run
+    Inspect(inspect::Options),
+    /// Validate the configuration and every plugin in the plugins folder
+    Check {
+        /// Also ask the database and the event source
+        #[arg(long)]
+        connect: bool,
+    },
     /// The configuration itself
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -123,6 +137,19 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             return block_on(run::run(loaded, global.shutdown_limit()));
         }
         Command::Demo(options) => return demo::demo(&global, options),
+        Command::Test(options) => {
+            global.start_logging(None)?;
+            return block_on(golden::test(options));
+        }
+        Command::Inspect(options) => {
+            global.start_logging(None)?;
+            return block_on(inspect::inspect(options));
+        }
+        Command::Check { connect } => {
+            global.start_logging(None)?;
+            let loaded = global.load()?;
+            return block_on(check::check(loaded, connect));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

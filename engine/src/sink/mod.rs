@@ -72,6 +72,19 @@ pub struct TableRows {
     pub rows: Vec<Vec<serde_json::Value>>,
 }
 
+/// What PostgreSQL is told to make the first generation of a projection: for people, as `laterna inspect` shows it.
+pub fn postgres_ddl(schema: &Schema) -> Vec<String> {
+    let name = &schema.descriptor.name;
+    let generation = format!("{name}_g1");
+    let schemas = [name, &generation].map(|schema| format!("CREATE SCHEMA {}", sql::quote(schema)));
+    let tables = schema.descriptor.tables.iter().flat_map(|table| {
+        let mut statements = sql::create_table(&generation, table);
+        statements.push(sql::create_view(name, &generation, table));
+        statements
+    });
+    schemas.into_iter().chain(tables).collect()
+}
+
 /// A database that holds projections.
 pub trait Sink: Send + Sync {
     /// Makes the live generation of a projection ready: its tables, indexes and views, and its record. Idempotent.
