@@ -78,7 +78,11 @@ async fn every_snapshot_is_right_while_the_engine_is_killed_twenty_times() {
             let some: Vec<Draft> = (0..40).map(|at| draft(number + at, &mut random)).collect();
             number += 40;
             stage.sender.send(&some);
-            if observers[0].advanced() >= goal { Ok(()) } else { Err(format!("{}\n{}", observers[0].snapshots(), engine.tail())) }
+            if observers[0].advanced() >= goal {
+                Ok(())
+            } else {
+                Err(format!("{}\n{}", observers[0].snapshots(), engine.tail()))
+            }
         });
         // Anywhere inside of a batch.
         std::thread::sleep(Duration::from_micros(random.below(30_000)));
@@ -110,10 +114,14 @@ async fn one_digest_whatever_the_batch_and_the_restarts() {
     for (batch, kills) in [(1, 0), (7, 4), (1000, 2), (20_000, 0)] {
         let database = format!("batch-{batch}");
         let url = stage.url(&database);
-        let home = stage.home(&database, &projections.map(|projection| projection.name)).with("defaults.batch", format!("max_events = {batch}"));
+        let home = stage
+            .home(&database, &projections.map(|projection| projection.name))
+            .with("defaults.batch", format!("max_events = {batch}"));
         for _ in 0..kills {
             let mut engine = home.start();
-            engine.wait_projection("chain", "listed", |status| status["partitions"].as_array().is_some_and(|list| !list.is_empty()));
+            engine.wait_projection("chain", "listed", |status| {
+                status["partitions"].as_array().is_some_and(|list| !list.is_empty())
+            });
             std::thread::sleep(Duration::from_micros(random.below(50_000)));
             engine.kill();
         }
@@ -273,7 +281,9 @@ async fn sigterm_under_load_ends_it_within_ten_seconds_with_code_0() {
         let some: Vec<Draft> = (0..5_000).map(|at| draft(at, &mut random)).collect();
         stage.sender.send(&some);
         let mut engine: Engine = home.start();
-        engine.wait_projection("ledger", "at work", |status| status["partitions"].as_array().is_some_and(|list| !list.is_empty()));
+        engine.wait_projection("ledger", "at work", |status| {
+            status["partitions"].as_array().is_some_and(|list| !list.is_empty())
+        });
         std::thread::sleep(Duration::from_micros(random.below(100_000)));
         let (status, took) = engine.terminate();
         assert_eq!(status.code(), Some(0), "round {round}: {}", engine.tail());

@@ -11,7 +11,10 @@ pub(crate) fn mixed(number: u64, random: &mut Random) -> Draft {
         0 | 1 => draft.value = None,
         2 => draft.key = None,
         3 => draft.value = Some(Vec::new()),
-        4 => draft.headers = vec![("null".to_owned(), None), ("number".to_owned(), Some(number.to_string().into_bytes()))],
+        4 => {
+            draft.headers =
+                vec![("null".to_owned(), None), ("number".to_owned(), Some(number.to_string().into_bytes()))]
+        }
         5 => draft.key = Some("clé 鍵 'quoted\" \\".as_bytes().to_vec()),
         _ => {}
     }

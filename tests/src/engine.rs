@@ -40,7 +40,8 @@ pub fn binary() -> PathBuf {
 /// # Panics
 /// It is not there.
 pub fn guest(name: &str) -> PathBuf {
-    let folder = std::env::var_os("LATERNA_TEST_GUESTS").map_or_else(|| workspace().join("target/guests"), PathBuf::from);
+    let folder =
+        std::env::var_os("LATERNA_TEST_GUESTS").map_or_else(|| workspace().join("target/guests"), PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
     assert!(path.exists(), "no {}: run tests/guests/build", path.display());
     path
@@ -106,8 +107,13 @@ impl Home {
             From::Kafka(servers) => {
                 sections.push(("kafka", vec![format!("bootstrap_servers = \"{servers}\"")]));
                 // A killed member holds its partitions until its session ends; new partitions are found by a refresh.
-                let quick = [("session.timeout.ms", 2000), ("heartbeat.interval.ms", 300), ("topic.metadata.refresh.interval.ms", 1000)];
-                sections.push(("kafka.properties", quick.map(|(key, value)| format!("\"{key}\" = \"{value}\"")).to_vec()));
+                let quick = [
+                    ("session.timeout.ms", 2000),
+                    ("heartbeat.interval.ms", 300),
+                    ("topic.metadata.refresh.interval.ms", 1000),
+                ];
+                sections
+                    .push(("kafka.properties", quick.map(|(key, value)| format!("\"{key}\" = \"{value}\"")).to_vec()));
                 "kafka"
             }
             From::Files(folder) => {

@@ -105,7 +105,11 @@ impl Reader {
     }
 }
 
-async fn postgres_snapshot(connection: &mut PgConnection, projection: &str, queries: &[Query]) -> Result<Snapshot, sqlx::Error> {
+async fn postgres_snapshot(
+    connection: &mut PgConnection,
+    projection: &str,
+    queries: &[Query],
+) -> Result<Snapshot, sqlx::Error> {
     let mut views: Vec<String> = queries.iter().flat_map(|query| expand(query.sql, true).1).collect();
     views.sort();
     views.dedup();
@@ -128,7 +132,11 @@ async fn postgres_snapshot(connection: &mut PgConnection, projection: &str, quer
     Ok(snapshot)
 }
 
-async fn sqlite_snapshot(connection: &mut SqliteConnection, projection: &str, queries: &[Query]) -> Result<Snapshot, sqlx::Error> {
+async fn sqlite_snapshot(
+    connection: &mut SqliteConnection,
+    projection: &str,
+    queries: &[Query],
+) -> Result<Snapshot, sqlx::Error> {
     let mut snapshot = Snapshot::default();
     let checkpoints = "SELECT c.topic, c.partition, c.next_offset FROM laterna_checkpoint c JOIN laterna_generation g \
          USING (projection, generation) WHERE c.projection = ? AND g.state = 'live'";
