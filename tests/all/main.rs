@@ -1,4 +1,9 @@
-//! The black-box tests, by theme.
+//! The black-box tests, by theme. `blackbox` needs the engine's binary and the guests, `external` also starts Kafka and
+//! PostgreSQL; without features there are none.
 
 #[cfg(feature = "external")]
 mod external;
+#[cfg(feature = "blackbox")]
+mod file_sqlite;
+#[cfg(feature = "blackbox")]
+mod workload;

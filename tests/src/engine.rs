@@ -40,7 +40,8 @@ pub fn binary() -> PathBuf {
 /// # Panics
 /// It is not there.
 pub fn guest(name: &str) -> PathBuf {
-    let folder = std::env::var_os("LATERNA_TEST_GUESTS").map_or_else(|| workspace().join("target/guests"), PathBuf::from);
+    let folder =
+        std::env::var_os("LATERNA_TEST_GUESTS").map_or_else(|| workspace().join("target/guests"), PathBuf::from);
     let path = folder.join(format!("{name}.wasm"));
     assert!(path.exists(), "no {}: run tests/guests/build", path.display());
     path
@@ -61,8 +62,7 @@ pub struct Home {
     folder: Folder,
     from: From,
     database: String,
-    /// Lines for the configuration file, by section (`defaults`, `database`, ..), after our own.
-    pub extra: Vec<(&'static str, String)>,
+    extra: Vec<(&'static str, String)>,
 }
 
 impl Home {
@@ -106,8 +106,14 @@ impl Home {
         let source = match &self.from {
             From::Kafka(servers) => {
                 sections.push(("kafka", vec![format!("bootstrap_servers = \"{servers}\"")]));
-                let quick = ["\"session.timeout.ms\" = \"3000\"", "\"heartbeat.interval.ms\" = \"500\"", "\"reconnect.backoff.max.ms\" = \"1000\""];
-                sections.push(("kafka.properties", quick.map(str::to_owned).to_vec()));
+                // A killed member holds its partitions until its session ends; new partitions are found by a refresh.
+                let quick = [
+                    ("session.timeout.ms", 2000),
+                    ("heartbeat.interval.ms", 300),
+                    ("topic.metadata.refresh.interval.ms", 1000),
+                ];
+                sections
+                    .push(("kafka.properties", quick.map(|(key, value)| format!("\"{key}\" = \"{value}\"")).to_vec()));
                 "kafka"
             }
             From::Files(folder) => {

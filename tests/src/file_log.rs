@@ -114,7 +114,8 @@ impl Log for FileLog {
 
     fn ends(&mut self) -> BTreeMap<i32, i64> {
         let names = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let numbers: Vec<i32> = names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()).collect();
+        let numbers: Vec<i32> =
+            names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".jsonl")?.parse().ok()).collect();
         for number in &numbers {
             self.read(*number);
         }

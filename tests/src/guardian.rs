@@ -25,7 +25,12 @@ fn tell(line: &str) {
     static PIPE: OnceLock<Mutex<ChildStdin>> = OnceLock::new();
     let pipe = PIPE.get_or_init(|| {
         let mut guardian = Command::new("bash");
-        guardian.args(["-c", SCRIPT]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).process_group(0);
+        guardian
+            .args(["-c", SCRIPT])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0);
         Mutex::new(guardian.spawn().expect("start bash").stdin.take().expect("pipe"))
     });
     let mut pipe = pipe.lock().expect("lock");
@@ -50,7 +55,8 @@ pub struct Folder(PathBuf);
 impl Folder {
     /// A new folder. It is kept where `LATERNA_TEST_KEEP` is set.
     pub fn new(what: &str) -> Self {
-        let path = tempfile::Builder::new().prefix(&format!("laterna-{what}-")).tempdir().expect("temporary folder").keep();
+        let path =
+            tempfile::Builder::new().prefix(&format!("laterna-{what}-")).tempdir().expect("temporary folder").keep();
         if std::env::var_os("LATERNA_TEST_KEEP").is_none() {
             tell(&format!("folder {}", path.display()));
         }

@@ -62,8 +62,14 @@ impl KafkaLog {
     /// The client cannot be made.
     pub fn new(bootstrap: &str, topic: &str) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("group.id", "laterna-tests-oracle").set("enable.auto.commit", "false");
-        config.set("isolation.level", "read_committed").set("enable.partition.eof", "true").set("auto.offset.reset", "earliest");
+        config
+            .set("bootstrap.servers", bootstrap)
+            .set("group.id", "laterna-tests-oracle")
+            .set("enable.auto.commit", "false");
+        config
+            .set("isolation.level", "read_committed")
+            .set("enable.partition.eof", "true")
+            .set("auto.offset.reset", "earliest");
         config.set("fetch.wait.max.ms", "10").set("reconnect.backoff.max.ms", "500").set("check.crcs", "true");
         // What the tests do to the broker makes it talk; what matters is asserted.
         config.set("log_level", "0");
@@ -152,7 +158,9 @@ fn admin(bootstrap: &str) -> AdminClient<DefaultClientContext> {
 /// The client answers from its own thread; waiting for it needs no runtime.
 fn wait_for<T>(future: impl Future<Output = T>) -> T {
     let mut future = Box::pin(future);
-    crate::wait::until("the broker to answer the admin client", PATIENCE, || (&mut future).now_or_never().ok_or_else(|| "nothing".to_owned()))
+    crate::wait::until("the broker to answer the admin client", PATIENCE, || {
+        (&mut future).now_or_never().ok_or_else(|| "nothing".to_owned())
+    })
 }
 
 fn options() -> AdminOptions {
@@ -173,7 +181,8 @@ pub fn create_topic(bootstrap: &str, topic: &str, partitions: i32, settings: &[(
     for result in wait_for(admin.create_topics([&new], &options())).expect("create a topic") {
         result.expect("create a topic");
     }
-    let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", bootstrap).set("log_level", "0").create().expect("client");
+    let client: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", bootstrap).set("log_level", "0").create().expect("client");
     partition_count(&client, topic);
 }
 
@@ -192,8 +201,11 @@ pub fn delete_topic(bootstrap: &str, topic: &str) {
 }
 
 fn topics(bootstrap: &str) -> Result<Vec<String>, String> {
-    let client: BaseConsumer =
-        ClientConfig::new().set("bootstrap.servers", bootstrap).set("log_level", "0").create().map_err(|error| error.to_string())?;
+    let client: BaseConsumer = ClientConfig::new()
+        .set("bootstrap.servers", bootstrap)
+        .set("log_level", "0")
+        .create()
+        .map_err(|error| error.to_string())?;
     let metadata = client.fetch_metadata(None, Duration::from_secs(10)).map_err(|error| error.to_string())?;
     Ok(metadata.topics().iter().map(|topic| topic.name().to_owned()).collect())
 }
@@ -215,7 +227,9 @@ pub fn delete_topics(bootstrap: &str) -> Result<(), String> {
 /// # Panics
 /// The broker refuses.
 pub fn add_partitions(bootstrap: &str, topic: &str, total: usize) {
-    for result in wait_for(admin(bootstrap).create_partitions(&[NewPartitions::new(topic, total)], &options())).expect("add partitions") {
+    for result in wait_for(admin(bootstrap).create_partitions(&[NewPartitions::new(topic, total)], &options()))
+        .expect("add partitions")
+    {
         result.expect("add partitions");
     }
 }

@@ -82,8 +82,15 @@ impl Sender {
 
     fn with(bootstrap: &str, topic: &str, settings: &[(&str, &str)]) -> Self {
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", bootstrap).set("enable.idempotence", "true").set("linger.ms", "2").set("log_level", "0");
-        config.set("message.timeout.ms", "120000").set("reconnect.backoff.max.ms", "500").set("topic.metadata.refresh.interval.ms", "1000");
+        config
+            .set("bootstrap.servers", bootstrap)
+            .set("enable.idempotence", "true")
+            .set("linger.ms", "2")
+            .set("log_level", "0");
+        config
+            .set("message.timeout.ms", "120000")
+            .set("reconnect.backoff.max.ms", "500")
+            .set("topic.metadata.refresh.interval.ms", "1000");
         for (key, value) in settings {
             config.set(*key, *value);
         }
@@ -97,9 +104,10 @@ impl Sender {
     /// # Panics
     /// The client refuses for another reason.
     pub fn send(&self, draft: &Draft) {
-        let headers = draft.headers.iter().fold(OwnedHeaders::new(), |headers, (key, value)| {
-            headers.insert(Header { key, value: value.as_ref() })
-        });
+        let headers = draft
+            .headers
+            .iter()
+            .fold(OwnedHeaders::new(), |headers, (key, value)| headers.insert(Header { key, value: value.as_ref() }));
         let mut record: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(&self.topic).headers(headers);
         record.partition = draft.partition;
         record.key = draft.key.as_deref();
@@ -156,7 +164,13 @@ pub struct Load {
 
 impl Load {
     /// Produces about `rate` records a second, each as `draft` makes it from its number and the seed.
-    pub fn start(bootstrap: &str, topic: &str, rate: u64, mut random: Random, mut draft: impl FnMut(u64, &mut Random) -> Draft + Send + 'static) -> Self {
+    pub fn start(
+        bootstrap: &str,
+        topic: &str,
+        rate: u64,
+        mut random: Random,
+        mut draft: impl FnMut(u64, &mut Random) -> Draft + Send + 'static,
+    ) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let sender = Sender::new(bootstrap, topic);
         let stopped = stop.clone();

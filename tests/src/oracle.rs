@@ -84,7 +84,11 @@ fn compare(mut expected: Rows, rows: &Rows) -> Result<(), String> {
     }
     let missing = expected.iter().find(|row| rows.binary_search(row).is_err());
     let surplus = rows.iter().find(|row| expected.binary_search(row).is_err());
-    Err(format!("{} rows, expected {}; first missing {missing:?}, first not expected {surplus:?}", rows.len(), expected.len()))
+    Err(format!(
+        "{} rows, expected {}; first missing {missing:?}, first not expected {surplus:?}",
+        rows.len(),
+        expected.len()
+    ))
 }
 
 /// `ledger`: every event once.
@@ -107,7 +111,10 @@ pub const LEDGER: Projection = Projection {
             name: "entries",
             sql: "SELECT topic, CAST(part AS TEXT), CAST(at AS TEXT), CAST(length(key) AS TEXT), CAST(value_hash AS TEXT) FROM {ledger.entries}",
         },
-        Query { name: "applied", sql: "SELECT topic, CAST(part AS TEXT), CAST(at AS TEXT), CAST(times AS TEXT) FROM {ledger.applied}" },
+        Query {
+            name: "applied",
+            sql: "SELECT topic, CAST(part AS TEXT), CAST(at AS TEXT), CAST(times AS TEXT) FROM {ledger.applied}",
+        },
     ],
     fold: || Box::<Ledger>::default(),
 };
@@ -124,14 +131,24 @@ impl Fold for Ledger {
         let part = self.parts.entry(partition).or_default();
         *part = (part.0 + 1, part.1 + record.offset, part.2 + hash.map_or(0, |hash| hash % 1_000_003));
         let length = record.key.as_ref().map(|key| key.len().to_string());
-        self.entries.push(vec![cell(TOPIC), cell(partition), cell(record.offset), length, hash.map(|hash| hash.to_string())]);
+        self.entries.push(vec![
+            cell(TOPIC),
+            cell(partition),
+            cell(record.offset),
+            length,
+            hash.map(|hash| hash.to_string()),
+        ]);
     }
 
     fn check(&self, query: &str, rows: &Rows) -> Result<(), String> {
         let parts = self.parts.iter();
         let expected = match query {
-            "entries by part" => parts.map(|(part, (count, at, hash))| vec![cell(part), cell(count), cell(at), cell(hash)]).collect(),
-            "applied by part" => parts.map(|(part, (count, at, _))| vec![cell(part), cell(count), cell(at), cell(1), cell(count)]).collect(),
+            "entries by part" => {
+                parts.map(|(part, (count, at, hash))| vec![cell(part), cell(count), cell(at), cell(hash)]).collect()
+            }
+            "applied by part" => parts
+                .map(|(part, (count, at, _))| vec![cell(part), cell(count), cell(at), cell(1), cell(count)])
+                .collect(),
             "entries" => self.entries.clone(),
             "applied" => self.entries.iter().map(|row| [&row[..3], &[cell(1)]].concat()).collect(),
             _ => panic!("no query {query}"),
@@ -141,12 +158,8 @@ impl Fold for Ledger {
 }
 
 /// `counter`: sums over all partitions.
-pub const COUNTER: Projection = Projection {
-    name: "counter",
-    quick: COUNTS,
-    whole: COUNTS,
-    fold: || Box::<Counter>::default(),
-};
+pub const COUNTER: Projection =
+    Projection { name: "counter", quick: COUNTS, whole: COUNTS, fold: || Box::<Counter>::default() };
 
 const COUNTS: &[Query] =
     &[Query { name: "counts", sql: "SELECT key, CAST(events AS TEXT), CAST(total AS TEXT) FROM {counter.counts}" }];
@@ -167,12 +180,8 @@ impl Fold for Counter {
 }
 
 /// `chain`: the first and the last of each key, by partition.
-pub const CHAIN: Projection = Projection {
-    name: "chain",
-    quick: LINKS,
-    whole: LINKS,
-    fold: || Box::<Chain>::default(),
-};
+pub const CHAIN: Projection =
+    Projection { name: "chain", quick: LINKS, whole: LINKS, fold: || Box::<Chain>::default() };
 
 const LINKS: &[Query] = &[Query {
     name: "chain",
@@ -194,7 +203,14 @@ struct Chain(BTreeMap<(i32, String), Link>);
 
 impl Fold for Chain {
     fn apply(&mut self, partition: i32, record: &Record) {
-        let fresh = || Link { last_value: None, first_value: None, last_at: record.offset, first_at: record.offset, events: 0, tombstones: 0 };
+        let fresh = || Link {
+            last_value: None,
+            first_value: None,
+            last_at: record.offset,
+            first_at: record.offset,
+            events: 0,
+            tombstones: 0,
+        };
         let link = self.0.entry((partition, key(record))).or_insert_with(fresh);
         link.last_value = record.value.as_deref().map(text);
         link.first_value = link.first_value.take().or_else(|| link.last_value.clone());
@@ -214,12 +230,8 @@ impl Fold for Chain {
 
 /// `serial_last`: one row a key, shared by all partitions. Which partition's event came last is open; that it was the
 /// last of its own partition, and that each was counted once, is not.
-pub const SERIAL_LAST: Projection = Projection {
-    name: "serial_last",
-    quick: LAST,
-    whole: LAST,
-    fold: || Box::<SerialLast>::default(),
-};
+pub const SERIAL_LAST: Projection =
+    Projection { name: "serial_last", quick: LAST, whole: LAST, fold: || Box::<SerialLast>::default() };
 
 const LAST: &[Query] = &[Query {
     name: "last",
@@ -272,12 +284,19 @@ pub mod seen {
     macro_rules! seen {
         ($constant:ident, $name:literal) => {
             #[doc = concat!("`", $name, "`")]
-            pub const $constant: Projection = Projection { name: $name, quick: $constant::QUERIES, whole: $constant::QUERIES, fold: || Box::<Seen>::default() };
+            pub const $constant: Projection = Projection {
+                name: $name,
+                quick: $constant::QUERIES,
+                whole: $constant::QUERIES,
+                fold: || Box::<Seen>::default(),
+            };
 
             #[expect(non_snake_case, reason = "named as its projection")]
             mod $constant {
-                pub(super) const QUERIES: &[super::Query] =
-                    &[super::Query { name: "seen", sql: concat!("SELECT CAST(part AS TEXT), CAST(at AS TEXT) FROM {", $name, ".seen}") }];
+                pub(super) const QUERIES: &[super::Query] = &[super::Query {
+                    name: "seen",
+                    sql: concat!("SELECT CAST(part AS TEXT), CAST(at AS TEXT) FROM {", $name, ".seen}"),
+                }];
             }
         };
     }

@@ -260,7 +260,8 @@ impl Prepared {
             b'P' => {
                 let (name, next) = message.text(0);
                 let sql = message.text(next).0;
-                let note = |set: &mut HashSet<String>, is: bool| if is { set.insert(name.clone()) } else { set.remove(&name) };
+                let note =
+                    |set: &mut HashSet<String>, is: bool| if is { set.insert(name.clone()) } else { set.remove(&name) };
                 note(&mut self.fences, is_fence(&sql));
                 note(&mut self.commits, is_commit(&sql));
                 false
@@ -286,7 +287,11 @@ const SSL_REQUEST: u32 = 80_877_103;
 const GSS_REQUEST: u32 = 80_877_104;
 
 /// Passes the client's first packet on; requests for encryption are declined here.
-async fn startup(from: &mut OwnedReadHalf, to_client: &mut OwnedWriteHalf, to_server: &mut OwnedWriteHalf) -> io::Result<()> {
+async fn startup(
+    from: &mut OwnedReadHalf,
+    to_client: &mut OwnedWriteHalf,
+    to_server: &mut OwnedWriteHalf,
+) -> io::Result<()> {
     loop {
         let length = from.read_u32().await?;
         let mut body = vec![0; (length as usize).saturating_sub(4)];
@@ -320,7 +325,12 @@ async fn carry_postgres(client: TcpStream, server: TcpStream, inner: Arc<Inner>)
     Ok(())
 }
 
-async fn from_client(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, inner: &Inner, shared: &Shared) -> io::Result<()> {
+async fn from_client(
+    mut client: OwnedReadHalf,
+    mut server: OwnedWriteHalf,
+    inner: &Inner,
+    shared: &Shared,
+) -> io::Result<()> {
     let link = inner.link.subscribe();
     let mut prepared = Prepared::default();
     loop {
@@ -344,7 +354,12 @@ async fn from_client(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, inne
     }
 }
 
-async fn from_server(mut server: OwnedReadHalf, mut client: OwnedWriteHalf, inner: &Inner, shared: &Shared) -> io::Result<()> {
+async fn from_server(
+    mut server: OwnedReadHalf,
+    mut client: OwnedWriteHalf,
+    inner: &Inner,
+    shared: &Shared,
+) -> io::Result<()> {
     let link = inner.link.subscribe();
     loop {
         let message = Message::read(&mut server).await?;

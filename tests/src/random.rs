@@ -12,7 +12,8 @@ impl Random {
 
     /// A seed from the environment (`LATERNA_TEST_SEED`) or the clock, printed so that a failure can be repeated.
     pub fn from_environment(what: &str) -> Self {
-        let clock = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").as_nanos() as u64;
+        let clock =
+            std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("clock").as_nanos() as u64;
         let seed = std::env::var("LATERNA_TEST_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or(clock);
         println!("{what}: LATERNA_TEST_SEED={seed}");
         Self(seed)

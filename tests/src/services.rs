@@ -7,8 +7,8 @@ use std::net::TcpListener;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
@@ -128,7 +128,9 @@ impl Kafka {
         );
         std::fs::write(folder.path().join("server.properties"), properties).expect("write");
         let id = "bGF0ZXJuYS10ZXN0cy0tLQ";
-        let format = Self::java(&folder).args(["kafka.tools.StorageTool", "format", "-t", id, "-c", "server.properties"]).output();
+        let format = Self::java(&folder)
+            .args(["kafka.tools.StorageTool", "format", "-t", id, "-c", "server.properties"])
+            .output();
         let format = format.expect("start java");
         assert!(format.status.success(), "format: {}", String::from_utf8_lossy(&format.stderr));
         let process = Self::spawn(&folder);
@@ -155,7 +157,8 @@ impl Kafka {
             assert!(!self.process.ended(), "Kafka ended:\n{}", tail(&log));
             // Librdkafka would keep asking a broker that is not there, in the background, and log each try.
             std::net::TcpStream::connect(&servers).map_err(|error| error.to_string())?;
-            let client: BaseConsumer = ClientConfig::new().set("bootstrap.servers", &servers).create().map_err(|error| error.to_string())?;
+            let client: BaseConsumer =
+                ClientConfig::new().set("bootstrap.servers", &servers).create().map_err(|error| error.to_string())?;
             let metadata = client.fetch_metadata(None, Duration::from_secs(5)).map_err(|error| error.to_string())?;
             if metadata.brokers().is_empty() { Err("no broker yet".to_owned()) } else { Ok(()) }
         });
@@ -214,7 +217,10 @@ fn postgres_ids() -> Option<(u32, u32)> {
         return None;
     }
     let users = std::fs::read_to_string("/etc/passwd").expect("/etc/passwd");
-    let line = users.lines().find(|line| line.starts_with("postgres:")).expect("a user `postgres`, as root cannot run PostgreSQL");
+    let line = users
+        .lines()
+        .find(|line| line.starts_with("postgres:"))
+        .expect("a user `postgres`, as root cannot run PostgreSQL");
     let fields: Vec<&str> = line.split(':').collect();
     Some((fields[2].parse().expect("uid"), fields[3].parse().expect("gid")))
 }
@@ -249,7 +255,16 @@ impl Postgres {
         let port = free_port();
         let data = folder.path().join("data");
         let mut initdb = Command::new(postgres_programs().join("initdb"));
-        initdb.current_dir(folder.path()).arg("-D").arg(&data).args(["-A", "trust", "-U", "postgres", "-N", "-E", "UTF8", "--locale=C"]);
+        initdb.current_dir(folder.path()).arg("-D").arg(&data).args([
+            "-A",
+            "trust",
+            "-U",
+            "postgres",
+            "-N",
+            "-E",
+            "UTF8",
+            "--locale=C",
+        ]);
         let output = postgres_user(&mut initdb).output().expect("start initdb");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
         let process = Self::spawn(&folder, port);
@@ -260,7 +275,11 @@ impl Postgres {
 
     fn spawn(folder: &Folder, port: u16) -> Process {
         let mut postgres = Command::new(postgres_programs().join("postgres"));
-        postgres.current_dir(folder.path()).arg("-D").arg(folder.path().join("data")).args(["-p", &port.to_string(), "-k"]);
+        postgres.current_dir(folder.path()).arg("-D").arg(folder.path().join("data")).args([
+            "-p",
+            &port.to_string(),
+            "-k",
+        ]);
         postgres.arg(folder.path()).args(["-c", "listen_addresses=127.0.0.1", "-c", "max_connections=200"]);
         Process::start(postgres_user(&mut postgres), &folder.path().join("log"))
     }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use sha2::{Digest, Sha256};
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 /// One cell; none: NULL.
@@ -27,6 +28,17 @@ pub struct Snapshot {
     /// The answers by the queries' names.
     pub rows: BTreeMap<String, Rows>,
 }
+
+impl Snapshot {
+    /// One number for all rows of all answers, checkpoints left out: SHA-256 in hexadecimal digits.
+    pub fn digest(&self) -> String {
+        let digest = Sha256::digest(format!("{:?}", self.rows).as_bytes());
+        digest.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// How PostgreSQL knows our readers from the engine's connections.
+pub const READER_NAME: &str = "laterna-tests";
 
 /// A reader of one database.
 #[derive(Debug)]
@@ -62,7 +74,8 @@ impl Reader {
     /// What the database said.
     pub async fn connect(url: &str) -> Result<Self, sqlx::Error> {
         if url.starts_with("postgres") {
-            Ok(Self::Postgres(Box::new(PgConnection::connect(url).await?)))
+            let url = format!("{url}?application_name={READER_NAME}");
+            Ok(Self::Postgres(Box::new(PgConnection::connect(&url).await?)))
         } else {
             Ok(Self::Sqlite(Box::new(SqliteConnection::connect(&format!("{url}?mode=ro")).await?)))
         }
@@ -92,7 +105,11 @@ impl Reader {
     }
 }
 
-async fn postgres_snapshot(connection: &mut PgConnection, projection: &str, queries: &[Query]) -> Result<Snapshot, sqlx::Error> {
+async fn postgres_snapshot(
+    connection: &mut PgConnection,
+    projection: &str,
+    queries: &[Query],
+) -> Result<Snapshot, sqlx::Error> {
     let mut views: Vec<String> = queries.iter().flat_map(|query| expand(query.sql, true).1).collect();
     views.sort();
     views.dedup();
@@ -115,7 +132,11 @@ async fn postgres_snapshot(connection: &mut PgConnection, projection: &str, quer
     Ok(snapshot)
 }
 
-async fn sqlite_snapshot(connection: &mut SqliteConnection, projection: &str, queries: &[Query]) -> Result<Snapshot, sqlx::Error> {
+async fn sqlite_snapshot(
+    connection: &mut SqliteConnection,
+    projection: &str,
+    queries: &[Query],
+) -> Result<Snapshot, sqlx::Error> {
     let mut snapshot = Snapshot::default();
     let checkpoints = "SELECT c.topic, c.partition, c.next_offset FROM laterna_checkpoint c JOIN laterna_generation g \
          USING (projection, generation) WHERE c.projection = ? AND g.state = 'live'";

@@ -28,7 +28,11 @@ pub fn until<T>(what: &str, patience: Duration, mut probe: impl FnMut() -> Resul
 ///
 /// # Panics
 /// The patience is over.
-pub async fn until_async<T, F: Future<Output = Result<T, String>>>(what: &str, patience: Duration, mut probe: impl FnMut() -> F) -> T {
+pub async fn until_async<T, F: Future<Output = Result<T, String>>>(
+    what: &str,
+    patience: Duration,
+    mut probe: impl FnMut() -> F,
+) -> T {
     let begin = Instant::now();
     loop {
         match probe().await {

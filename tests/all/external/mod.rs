@@ -1,3 +1,9 @@
 //! On a real Kafka and a real PostgreSQL.
 
+mod determinism;
+mod faults;
+mod log_betrays;
+mod postgres_faults;
+mod records;
 mod services;
+mod stage;

@@ -29,10 +29,12 @@ async fn the_proxy_loses_either_half_of_a_commit() {
     let port = cluster.port();
     let database = create_database(port, "cut").await;
     let mut direct = PgConnection::connect(&url(port, &database)).await.unwrap();
-    sqlx::raw_sql("CREATE TABLE checkpoint (next_offset bigint, owner_epoch bigint); INSERT INTO checkpoint VALUES (0, 0)")
-        .execute(&mut direct)
-        .await
-        .unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE checkpoint (next_offset bigint, owner_epoch bigint); INSERT INTO checkpoint VALUES (0, 0)",
+    )
+    .execute(&mut direct)
+    .await
+    .unwrap();
     let proxy = Proxy::start(port, Carries::Postgres).await;
     let advance = "UPDATE checkpoint SET next_offset = next_offset + $1 WHERE owner_epoch = 0";
     for (explicit, cut, expected) in
@@ -49,7 +51,8 @@ async fn the_proxy_loses_either_half_of_a_commit() {
             proxy.arm(cut);
             assert!(sqlx::query(advance).bind(1_i64).execute(&mut through).await.is_err(), "{cut:?}");
         }
-        let stands: i64 = sqlx::query_scalar("SELECT next_offset FROM checkpoint").fetch_one(&mut direct).await.unwrap();
+        let stands: i64 =
+            sqlx::query_scalar("SELECT next_offset FROM checkpoint").fetch_one(&mut direct).await.unwrap();
         assert_eq!(stands, expected, "explicit {explicit}, {cut:?}");
     }
     assert_eq!(proxy.cut_counts(), (2, 2));
