@@ -393,3 +393,155 @@ impl Outlet {
         self.shared.lock().ends()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn event(offset: i64) -> Event {
+        Event { offset, timestamp_ms: offset, key: None, value: Some(vec![0; 100]), headers: Vec::new() }
+    }
+
+    fn bounds(partition: &TopicPartition) -> LogBounds {
+        LogBounds { partition: partition.clone(), start: 0, end: 100, topic_id: None }
+    }
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        /// Log offsets: what is visible among the next `0..span` of the reader's position.
+        Read { visible: Vec<bool>, back: i64 },
+        End,
+        Take { events_max: usize, bytes_max: usize },
+        Restart(i64),
+        Release,
+        Revoke,
+        /// The reader goes on under an old tag.
+        Stale,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        prop_oneof![
+            6 => (proptest::collection::vec(any::<bool>(), 1..20), 0..4_i64)
+                .prop_map(|(visible, back)| Step::Read { visible, back }),
+            2 => Just(Step::End),
+            6 => (1..30_usize, 1..4000_usize).prop_map(|(events_max, bytes_max)| Step::Take { events_max, bytes_max }),
+            1 => (0..50_i64).prop_map(Step::Restart),
+            1 => Just(Step::Release),
+            1 => Just(Step::Revoke),
+            1 => Just(Step::Stale),
+        ]
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(2000))]
+        /// What is taken follows on what was taken, from the start that was given; the bytes are those of what is held.
+        #[test]
+        fn what_leaves_is_the_log_without_gap_or_repeat(steps in proptest::collection::vec(step(), 1..80)) {
+            let at = TopicPartition::new("t", 0);
+            let mut buffers = Buffers::new(10_000);
+            let mut tag = buffers.assign(&bounds(&at));
+            prop_assert!(buffers.start(&at, tag, 7));
+            // The log, as it turns out to be: visible or not, by offset.
+            let mut log: BTreeMap<i64, bool> = BTreeMap::new();
+            let (mut next, mut delivering, mut old_tag) = (7, true, 0);
+            for step in steps {
+                match step {
+                    Step::Read { visible, back } if delivering => {
+                        let from = (buffers.position(&at).unwrap() - back).max(0);
+                        let offsets = (from..).zip(visible);
+                        let mut events = Vec::new();
+                        for (offset, visible) in offsets {
+                            if *log.entry(offset).or_insert(visible) {
+                                events.push(event(offset));
+                            }
+                        }
+                        buffers.push(&at, tag, &mut events);
+                    }
+                    Step::End if delivering => {
+                        let end = log.keys().next_back().map_or(0, |last| last + 1);
+                        let position = buffers.position(&at).unwrap();
+                        // The reader is at the end when it has read all that is visible.
+                        if !(position..end).any(|offset| log.get(&offset).copied().unwrap_or(false)) {
+                            buffers.advance(&at, tag, end);
+                        }
+                    }
+                    Step::Take { events_max, bytes_max } => {
+                        let Some(batch) = buffers.take(&at, events_max, bytes_max) else { continue };
+                        prop_assert!(batch.next_offset > next);
+                        prop_assert!(batch.events.len() <= events_max);
+                        let expected: Vec<i64> =
+                            log.range(next..batch.next_offset).filter(|(_, visible)| **visible).map(|(o, _)| *o).collect();
+                        let got: Vec<i64> = batch.events.iter().map(|event| event.offset).collect();
+                        prop_assert_eq!(got, expected);
+                        next = batch.next_offset;
+                    }
+                    Step::Restart(offset) => {
+                        buffers.redirect(&at, Some(offset));
+                        (old_tag, tag) = (tag, buffers.wishes()[0].tag);
+                        (next, delivering) = (offset, true);
+                    }
+                    Step::Release => {
+                        buffers.redirect(&at, None);
+                        (old_tag, tag) = (tag, buffers.wishes()[0].tag);
+                        delivering = false;
+                        prop_assert_eq!(buffers.take(&at, 10, 1000), None);
+                    }
+                    Step::Revoke => {
+                        buffers.revoke(&at);
+                        prop_assert_eq!(buffers.take(&at, 10, 1000), None);
+                        prop_assert_eq!(buffers.bytes, 0);
+                        old_tag = tag;
+                        tag = buffers.assign(&bounds(&at));
+                        prop_assert!(!buffers.start(&at, old_tag, 3));
+                        prop_assert!(buffers.start(&at, tag, 3));
+                        (next, delivering) = (3, true);
+                    }
+                    Step::Stale => {
+                        let before = buffers.bytes;
+                        buffers.push(&at, old_tag, &mut vec![event(1_000_000)]);
+                        prop_assert!(!buffers.advance(&at, old_tag, 2_000_000));
+                        prop_assert_eq!(buffers.bytes, before);
+                    }
+                    Step::Read { .. } | Step::End => {}
+                }
+                let held: usize = buffers.slots.values().flat_map(|slot| &slot.events).map(Event::bytes).sum();
+                prop_assert_eq!(buffers.bytes, held);
+            }
+        }
+    }
+
+    #[test]
+    fn markers_and_holes_move_the_position_without_events() {
+        let at = TopicPartition::new("t", 0);
+        let mut buffers = Buffers::new(1000);
+        let tag = buffers.assign(&bounds(&at));
+        assert_eq!(buffers.take(&at, 1, 1), None);
+        assert!(buffers.start(&at, tag, 5));
+        assert!(buffers.advance(&at, tag, 9), "the first move makes it ready");
+        assert!(!buffers.advance(&at, tag, 9));
+        let batch = buffers.take(&at, 1, 1).unwrap();
+        assert_eq!((batch.events.len(), batch.next_offset), (0, 9));
+        // A hole before, a marker after.
+        assert!(buffers.push(&at, tag, &mut vec![event(20)]).ready);
+        assert!(!buffers.advance(&at, tag, 22));
+        let batch = buffers.take(&at, 10, 1).unwrap();
+        assert_eq!((batch.events.len(), batch.next_offset), (1, 22));
+    }
+
+    #[test]
+    fn repeats_are_dropped_and_counted_and_a_frozen_partition_keeps_what_it_has() {
+        let at = TopicPartition::new("t", 0);
+        let mut buffers = Buffers::new(1000);
+        let tag = buffers.assign(&bounds(&at));
+        buffers.start(&at, tag, 5);
+        let pushed = buffers.push(&at, tag, &mut vec![event(4), event(5), event(5), event(6)]);
+        assert_eq!(pushed, Pushed { ready: true, repeats: 2 });
+        buffers.freeze(&at);
+        assert_eq!(buffers.wishes()[0].from, None);
+        buffers.push(&at, tag, &mut vec![event(7)]);
+        let batch = buffers.take(&at, 10, 10_000).unwrap();
+        assert_eq!(batch.next_offset, 7);
+    }
+}

@@ -19,7 +19,7 @@ use crate::checkpoint::LogBounds;
 use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
-pub use file::{FileSettings, FileSource};
+pub use file::{FileSettings, FileSource, parse_line};
 pub use kafka::{KafkaSettings, KafkaSource, check_properties, probe};
 
 /// Told by the runner where the partitions of an assignment begin. Partitions left out are not delivered.
