@@ -50,3 +50,34 @@ fn apply(event: &Event, changes: &mut Changes) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laterna_sdk::Change;
+
+    #[test]
+    fn each_line_of_a_placed_order_adds_to_its_day() {
+        let value = r#"{"type":"order.placed","placed_at_ms":-1,"items":[
+            {"sku":"a","quantity":2,"unit_price":"0.05"},{"sku":"a","quantity":-1,"unit_price":"3"}]}"#;
+        let mut changes = Changes::default();
+        apply(&Event::new("orders").with_value(value), &mut changes).unwrap();
+        let sold =
+            |quantity, revenue| Sold { day: Date::from_days(-1), sku: "a".into(), quantity, revenue, order_lines: 1 };
+        let expected: [Change; 2] = [sold(2, Decimal::cents(10)).into(), sold(-1, Decimal::from(-3)).into()];
+        assert_eq!(changes.into_vec(), expected);
+    }
+
+    #[test]
+    fn updates_cancellations_and_tombstones_change_no_sum() {
+        for event in [
+            Event::new("orders").with_value(r#"{"type":"order.updated","order_id":"o-1","placed_at_ms":0,"items":[]}"#),
+            Event::new("orders").with_value(r#"{"type":"order.cancelled","order_id":"o-1"}"#),
+            Event::new("orders").with_key("o-1"),
+        ] {
+            let mut changes = Changes::default();
+            apply(&event, &mut changes).unwrap();
+            assert!(changes.is_empty());
+        }
+    }
+}

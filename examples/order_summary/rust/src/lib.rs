@@ -109,3 +109,61 @@ fn apply(event: &Event, changes: &mut Changes) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laterna_sdk::Change;
+
+    fn changes_of(event: &Event) -> Result<Vec<Change>, Fault> {
+        let mut changes = Changes::default();
+        apply(event, &mut changes).map(|()| changes.into_vec())
+    }
+
+    fn order(kind: &str, items: &str) -> Event<'static> {
+        let value =
+            format!(r#"{{"type":"{kind}","order_id":"o-1","customer_id":null,"placed_at_ms":1,"items":[{items}]}}"#);
+        Event::new("orders").with_key("o-1").with_place(0, 7).with_value(value)
+    }
+
+    const ITEM: &str = r#"{"sku":"a","quantity":3,"unit_price":"12.50"}"#;
+
+    #[test]
+    fn an_order_replaces_its_items() {
+        let expected: [Change; 3] = [
+            Order {
+                order_id: "o-1".into(),
+                customer_id: None,
+                status: "updated".into(),
+                item_count: 3,
+                total: Decimal::cents(3750),
+                placed_at: Timestamp::from_micros(1000),
+                last_offset: 7,
+            }
+            .into(),
+            ItemsErased { order_id: "o-1".into() }.into(),
+            Item { order_id: "o-1".into(), line: 0, sku: "a".into(), quantity: 3, unit_price: Decimal::cents(1250) }
+                .into(),
+        ];
+        assert_eq!(changes_of(&order("order.updated", ITEM)).unwrap(), expected);
+    }
+
+    #[test]
+    fn a_tombstone_erases_the_order_and_its_items() {
+        let expected: [Change; 2] =
+            [OrderErased { order_id: "o-1".into() }.into(), ItemsErased { order_id: "o-1".into() }.into()];
+        assert_eq!(changes_of(&Event::new("orders").with_key("o-1")).unwrap(), expected);
+    }
+
+    #[test]
+    fn what_is_no_order_is_rejected_and_what_is_none_of_ours_ignored() {
+        assert_eq!(changes_of(&order("order.viewed", "")).unwrap(), []);
+        for wrong in
+            [order("order.placed", "7"), order("order.placed", &ITEM.replace("12.50", "12,50")), Event::new("orders")]
+        {
+            assert!(matches!(changes_of(&wrong), Err(Fault::Reject(_))), "{wrong:?}");
+        }
+        let many = ITEM.replace('3', "9223372036854775807");
+        assert_eq!(changes_of(&order("order.placed", &format!("{many},{many}"))), Err(reject!("too many items")));
+    }
+}

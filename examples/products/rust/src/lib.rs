@@ -91,3 +91,55 @@ fn apply(event: &Event, changes: &mut Changes) -> Result<(), Fault> {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use laterna_sdk::Change;
+
+    fn changes_of(value: &str) -> Vec<Change> {
+        let mut changes = Changes::default();
+        apply(&Event::new("products").with_key("p-1").with_value(value), &mut changes).unwrap();
+        changes.into_vec()
+    }
+
+    #[test]
+    fn a_product_is_active_unless_its_event_says_otherwise() {
+        let value = r#"{"type":"product.created","sku":"p-1","version":1,"at_ms":0,"name":"lamp","price":"2.50","attributes":{"b":1}}"#;
+        let at = Timestamp::from_micros(0);
+        let product = |status: &str| Product {
+            sku: "p-1".into(),
+            name: Some("lamp".into()),
+            category: None,
+            price: Some(Decimal::cents(250)),
+            status: status.into(),
+            attributes: Json::of(&std::collections::BTreeMap::from([("b", 1)])).ok(),
+            version: 1,
+            changes: 1,
+            updated_at: at,
+            deleted_at: None,
+        };
+        assert_eq!(changes_of(value), [product("active").into()]);
+        assert_eq!(
+            changes_of(&value.replace("version", r#"status":"sold_out","version"#)),
+            [product("sold_out").into()]
+        );
+    }
+
+    #[test]
+    fn a_deletion_is_a_version_and_a_tombstone_erases() {
+        let at = Timestamp::from_micros(5000);
+        let deleted = Deleted {
+            sku: "p-1".into(),
+            status: "deleted".into(),
+            version: 4,
+            changes: 1,
+            updated_at: at,
+            deleted_at: Some(at),
+        };
+        assert_eq!(changes_of(r#"{"type":"product.deleted","sku":"p-1","version":4,"at_ms":5}"#), [deleted.into()]);
+        let mut changes = Changes::default();
+        apply(&Event::new("products").with_key("p-1"), &mut changes).unwrap();
+        assert_eq!(changes.into_vec(), [Erased { sku: "p-1".into() }.into()]);
+    }
+}

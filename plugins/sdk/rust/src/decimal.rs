@@ -78,14 +78,15 @@ impl Decimal {
     /// # Errors
     /// Where it has more digits than fit.
     pub fn times(self, factor: i64) -> Result<Decimal, ValueError> {
-        match self.units.checked_mul(factor.into()) {
+        let small = i64::try_from(self.units).ok().and_then(|units| units.checked_mul(factor)).map(i128::from);
+        match small.or_else(|| self.units.checked_mul(factor.into())) {
             Some(units) => Ok(Decimal { units, ..self }),
             None => Err(overflow(self, "times", &factor)),
         }
     }
 
     fn units_at(self, scale: u8) -> Option<i128> {
-        if scale == self.scale {
+        if scale == self.scale || self.units == 0 {
             Some(self.units)
         } else {
             self.units.checked_mul(10i128.pow((scale - self.scale).into()))
@@ -125,8 +126,13 @@ impl FromStr for Decimal {
             match byte {
                 b'0'..=b'9' => {
                     let digit = i128::from(byte - b'0');
-                    // Negative all the way, because there is one more of those.
-                    units = units.checked_mul(10).and_then(|units| units.checked_sub(digit)).ok_or_else(large)?;
+                    // Negative all the way, because there is one more of those. Up to 18 digits fit into 64 bits, which
+                    // a 32-bit machine multiplies at once.
+                    units = if count < 18 {
+                        i128::from(units as i64 * 10 - digit as i64)
+                    } else {
+                        units.checked_mul(10).and_then(|units| units.checked_sub(digit)).ok_or_else(large)?
+                    };
                     places += i32::from(point);
                     count += 1;
                 }
@@ -147,10 +153,9 @@ impl FromStr for Decimal {
     }
 }
 
-impl fmt::Display for Decimal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // 39 digits, a zero before the point, the point and the sign.
-        let mut text = [0u8; 42];
+impl Decimal {
+    /// Its text, written from the end of `text`: 39 digits, a zero before the point, the point and the sign.
+    fn write(self, text: &mut [u8; 42]) -> &str {
         let mut at = text.len();
         let mut put = |byte: u8| {
             at -= 1;
@@ -159,33 +164,36 @@ impl fmt::Display for Decimal {
         let (mut rest, mut places) = (self.units.unsigned_abs(), self.scale);
         loop {
             // Division of 128 bits is a slow call on a machine of 32 or 64.
-            let digit = match u64::try_from(rest) {
-                Ok(small) => {
-                    rest = (small / 10).into();
-                    small % 10
-                }
-                Err(_) => {
-                    let digit = rest % 10;
-                    rest /= 10;
-                    digit as u64
-                }
+            let digit = if let Ok(small) = u64::try_from(rest) {
+                rest = (small / 10).into();
+                (small % 10) as u8
+            } else {
+                let digit = (rest % 10) as u8;
+                rest /= 10;
+                digit
             };
-            put(b'0' + digit as u8);
-            if places > 0 {
-                places -= 1;
-                if places == 0 {
-                    put(b'.');
-                } else {
-                    continue;
-                }
-            } else if rest == 0 {
+            put(b'0' + digit);
+            if places == 1 {
+                put(b'.');
+            } else if places == 0 && rest == 0 {
                 break;
             }
+            places = places.saturating_sub(1);
         }
         if self.units < 0 {
             put(b'-');
         }
-        f.write_str(std::str::from_utf8(&text[at..]).unwrap_or_default())
+        std::str::from_utf8(&text[at..]).unwrap_or_default()
+    }
+
+    pub(crate) fn into_text(self) -> String {
+        self.write(&mut [0; 42]).to_owned()
+    }
+}
+
+impl fmt::Display for Decimal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.write(&mut [0; 42]))
     }
 }
 

@@ -408,3 +408,87 @@ macro_rules! __number {
         $crate::__number! { <$($table)::+::Table as $crate::InProjection>::FIRST_CHANGE + <$($table)::+::Table as $crate::Table>::CHANGES; $($rest)* }
     };
 }
+
+/// What must not compile, each beside one that differs in the wrong part alone and does:
+/// ```
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> } indexes { ordered(total) } changes { upsert A { total: add }; delete_prefix B(key); } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// A column that the table does not have:
+/// ```compile_fail,E0412
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { upsert A { total: add, other }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// A sum of texts:
+/// ```compile_fail,E0277
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { upsert A { total: add, note: add }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// An operation that there is not:
+/// ```compile_fail,E0425
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { upsert A { total: sum }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// A new row without its total:
+/// ```compile_fail,E0080
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { upsert A { note }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// Not the leading column of the key:
+/// ```compile_fail,E0080
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { upsert A { total: add }; delete_prefix B(slot); } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// An action that there is not:
+/// ```compile_fail
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> }  changes { replace A { total }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// An index over no column:
+/// ```compile_fail,E0412
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String, slot: i64) { total: i64, note: Option<String> } indexes { ordered(other) } changes { upsert A { total: add }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// A key that takes null:
+/// ```compile_fail,E0277
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: Option<String>) { total: i64 } changes { upsert A { total: add }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+/// A table that the projection does not list:
+/// ```compile_fail,E0277
+/// use laterna_sdk::prelude::*;
+/// table! { sums(key: String) { total: i64 } changes { upsert A { total: add }; } }
+/// table! { other(key: String) { total: i64 } changes { upsert B { total: add }; } }
+/// projection! { name: "p", revision: 1, topics: ["t"], tables: [sums], apply: apply }
+/// fn apply(_: &Event, _: &mut Changes) -> Result<(), Fault> { Ok(()) }
+/// fn main() {}
+/// ```
+#[cfg(doctest)]
+pub struct MustNotCompile;

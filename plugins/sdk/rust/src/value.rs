@@ -58,7 +58,7 @@ columns! {
     bool => Boolean (), |value| value;
     i64 => Integer (Sum Ordered), |value| value;
     f64 => Float (Sum Ordered), |value| value;
-    Decimal => Decimal (Sum Ordered), |value| value.to_string();
+    Decimal => Decimal (Sum Ordered), |value| value.into_text();
     String => Text (Ordered), |value| value;
     Vec<u8> => Bytes (), |value| value;
     Timestamp => Timestamp (Ordered), |value| value.as_micros();
@@ -173,7 +173,7 @@ impl<'de> Deserialize<'de> for Uuid {
     }
 }
 
-/// One JSON document.
+/// One JSON document. Read from an event, its numbers are those of serde_json: whole ones of 64 bits, else floating point.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Json(String);
 
