@@ -144,7 +144,7 @@ async fn tell_readiness(control: Control) {
             }
             match (check.ok, before) {
                 (false, _) => tracing::warn!("{} is not ready: {}", check.name, check.detail),
-                (true, _) => tracing::info!("{} is ready: {}", check.name, check.detail),
+                (true, _) => tracing::info!("{}: {}", check.name, check.detail),
             }
         }
         known = checks;
