@@ -1,5 +1,7 @@
 //! The binary as a user meets it: exit codes, first lines, the demo, golden events, signals. No service is needed.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure is to stop the test where it happens")]
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -103,14 +105,23 @@ fn versions_help_and_completions() {
 fn the_configuration_is_shown_and_its_problems_are_usage_errors() {
     let dir = temporary();
     let (code, out, _) = run(dir.path(), &["config", "show", "--set", "database.url=postgres://u:hunter2@h/d"]);
-    assert!(code == 0 && out.contains("postgres://u:***@h/d") && out.contains("# --set") && !out.contains("hunter2"), "{out}");
+    assert!(
+        code == 0 && out.contains("postgres://u:***@h/d") && out.contains("# --set") && !out.contains("hunter2"),
+        "{out}"
+    );
     let (code, out, _) = run(dir.path(), &["config", "schema"]);
     let schema: serde_json::Value = serde_json::from_str(&out).unwrap();
-    assert_eq!((code, schema["properties"]["http"]["properties"]["listen"]["default"].as_str()), (0, Some("127.0.0.1:8484")));
+    assert_eq!(
+        (code, schema["properties"]["http"]["properties"]["listen"]["default"].as_str()),
+        (0, Some("127.0.0.1:8484"))
+    );
     std::fs::write(dir.path().join("laterna.toml"), "plugin_dir = \"x\"\n[defaults]\non_error = \"park\"\n").unwrap();
     for command in ["run", "check"] {
         let (code, _, err) = run(dir.path(), &[command]);
-        assert!(code == 2 && err.contains("laterna.toml:1: plugin_dir: unknown key; did you mean `plugins_dir`?"), "{err}");
+        assert!(
+            code == 2 && err.contains("laterna.toml:1: plugin_dir: unknown key; did you mean `plugins_dir`?"),
+            "{err}"
+        );
         assert!(err.contains("laterna.toml:3: defaults.on_error") && err.contains("later release"), "{err}");
     }
     assert_eq!(run(dir.path(), &["-c", "absent.toml", "config", "show"]).0, 2);
@@ -150,7 +161,9 @@ fn a_bundled_plugin_is_shown() {
     let plugin = plugin.to_str().unwrap();
     let (code, out, err) = run(dir.path(), &["inspect", plugin]);
     assert_eq!(code, 0, "{out}{err}");
-    for expected in ["projection  order_summary", "topic       orders", "CREATE TABLE", "PRIMARY KEY", "verdict     it runs"] {
+    for expected in
+        ["projection  order_summary", "topic       orders", "CREATE TABLE", "PRIMARY KEY", "verdict     it runs"]
+    {
         assert!(out.contains(expected), "{expected}\n{out}");
     }
     let (_, out, _) = run(dir.path(), &["inspect", "-o", "json", plugin]);
@@ -183,7 +196,9 @@ fn golden_events_pass_and_a_wrong_row_is_shown() {
     let source = repository().join("examples/daily_sales");
     std::fs::copy(source.join("events.jsonl"), example.join("events.jsonl")).unwrap();
     let plugin = repository().join("plugins/daily_sales.wasm");
-    let test = |more: &[&str]| run(dir.path(), &[&["test", "daily_sales", "--plugin", plugin.to_str().unwrap()], more].concat());
+    let test = |more: &[&str]| {
+        run(dir.path(), &[&["test", "daily_sales", "--plugin", plugin.to_str().unwrap()], more].concat())
+    };
     let (code, out, _) = test(&[]);
     assert!(code == 1 && out.contains("`--update` writes it"), "{out}");
     assert_eq!(test(&["--update"]).0, 0);
@@ -208,7 +223,10 @@ fn the_fixed_demo_is_the_same_every_time() {
     let dir = temporary();
     let (code, first, err) = run(dir.path(), &["demo", "--once"]);
     assert_eq!(code, 0, "{first}{err}");
-    assert!(first.contains("orders (975 rows") && first.contains("products (200 rows") && first.contains("daily_sales"), "{first}");
+    assert!(
+        first.contains("orders (975 rows") && first.contains("products (200 rows") && first.contains("daily_sales"),
+        "{first}"
+    );
     assert!(std::fs::read_dir(dir.path()).unwrap().next().is_none(), "nothing stays behind");
     assert_eq!(run(dir.path(), &["demo", "--once", "--dir", "kept"]).1, first);
     assert_eq!(run(dir.path(), &["demo", "--once", "--dir", "kept"]).1, first);
@@ -220,7 +238,8 @@ fn the_demo_flows_answers_takes_a_plugin_and_goes_on() {
     let applied = |address: &str| -> Option<i64> {
         let value = json(address, "/api/v1/projections")?;
         let projections = value["projections"].as_array()?;
-        let offsets = projections.iter().flat_map(|projection| projection["partitions"].as_array().into_iter().flatten());
+        let offsets =
+            projections.iter().flat_map(|projection| projection["partitions"].as_array().into_iter().flatten());
         let total = offsets.filter_map(|partition| partition["next_offset"].as_i64()).sum();
         (projections.len() == 3).then_some(total)
     };

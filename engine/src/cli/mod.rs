@@ -210,8 +210,9 @@ impl Global {
         use std::io::IsTerminal;
         let level = match (self.quiet, self.verbose) {
             (true, _) => "error",
-            (false, 0) => "info",
-            (false, 1) => "info,laterna=debug",
+            // PostgreSQL's notices come through sqlx: "view does not exist, skipping".
+            (false, 0) => "info,sqlx=warn",
+            (false, 1) => "info,sqlx=warn,laterna=debug",
             (false, _) => "debug,laterna=trace",
         };
         let filter = match std::env::var("RUST_LOG") {

@@ -136,14 +136,15 @@ async fn tell_readiness(control: Control) {
     let mut known: Vec<ReadyCheck> = Vec::new();
     loop {
         let checks = control.ready();
-        for check in &checks {
+        // While draining nobody needs to be told.
+        for check in checks.iter().filter(|check| check.name != "draining") {
             let before = known.iter().find(|before| before.name == check.name);
             if before.is_some_and(|before| before.ok == check.ok) {
                 continue;
             }
             match (check.ok, before) {
                 (false, _) => tracing::warn!("{} is not ready: {}", check.name, check.detail),
-                (true, _) => tracing::info!("{} is ready: {}", check.name, check.detail),
+                (true, _) => tracing::info!("{}: {}", check.name, check.detail),
             }
         }
         known = checks;

@@ -51,8 +51,9 @@ pub(super) async fn view(connection: &mut SqliteConnection, name: &str) -> anyho
     let cells = columns.iter().map(|column| format!("CAST({} AS TEXT)", quote(column))).collect::<Vec<_>>().join(", ");
     let query = format!("SELECT {cells} FROM {quoted} ORDER BY 1 DESC LIMIT {ROWS_MAX}");
     let found = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
-    let text = |row: &sqlx::sqlite::SqliteRow, index| {
-        row.try_get::<Option<String>, _>(index).ok().flatten().unwrap_or_else(|| "∅".into())
+    let text = |row: &sqlx::sqlite::SqliteRow, index| match row.try_get::<Option<String>, _>(index) {
+        Ok(text) => text.unwrap_or_else(|| "∅".into()),
+        Err(_) => "(bytes)".into(),
     };
     let rows = found.iter().map(|row| (0..columns.len()).map(|index| text(row, index)).collect()).collect();
     Ok(View { name: name.into(), columns, rows, count })

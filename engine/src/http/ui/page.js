@@ -46,8 +46,8 @@ function projectionRows(projection) {
   )];
   if (projection.halt) {
     const { code, reason, remedy, at } = projection.halt;
-    const place = at ? ` At ${at.topic}/${at.partition}@${at.offset}${at.key === null ? "" : `, key ${at.key}`}.` : "";
-    rows.push(wide(6, "halt", `${code}: ${reason}${place}`, `What to do: ${remedy}`));
+    const place = at ? `${at.topic}/${at.partition}@${at.offset}${at.key === null ? "" : `, key ${at.key}`}: ` : "";
+    rows.push(wide(6, "halt", `${code}: ${place}${reason}`, `What to do: ${remedy}`));
   } else if (projection.waiting) {
     rows.push(wide(6, "", `Waiting: ${projection.waiting}`));
   }
@@ -56,7 +56,7 @@ function projectionRows(projection) {
 
 function draw(status, projections, plugins) {
   byId("version").textContent = `laterna ${status.version}`;
-  byId("checks").replaceChildren(...status.checks.map((check) => {
+  byId("checks").replaceChildren(...status.checks.filter((check) => !check.ok || check.name !== "draining").map((check) => {
     const mark = element("span", check.ok ? "ok" : "bad", check.ok ? "● " : "✕ ");
     return element("span", "", mark, `${check.name}: ${check.detail}`);
   }));
