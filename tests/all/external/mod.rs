@@ -1,5 +1,6 @@
 //! On a real Kafka and a real PostgreSQL.
 
+mod calibration;
 mod determinism;
 mod faults;
 mod log_betrays;
