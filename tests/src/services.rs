@@ -174,6 +174,11 @@ impl Kafka {
         self.port
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
+    }
+
     /// `kill -9`.
     pub fn kill(&mut self) {
         self.process.end("KILL");
@@ -297,6 +302,11 @@ impl Postgres {
     /// Its own port.
     pub fn port(&self) -> u16 {
         self.port
+    }
+
+    /// Its first process; the others are children of it.
+    pub fn pid(&self) -> u32 {
+        self.process.0.id()
     }
 
     /// The address of one of its databases.
