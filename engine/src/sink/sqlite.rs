@@ -54,7 +54,8 @@ impl SqliteSink {
         let sink = Self { database: Arc::new(database) };
         let place = sink.database.place();
         let tried = format!("sqlite: preparing {place}");
-        sink.write(tried, move |connection| Box::pin(async move { catalog::migrate(connection, &place).await })).await?;
+        sink.write(tried, move |connection| Box::pin(async move { catalog::migrate(connection, &place).await }))
+            .await?;
         Ok(sink)
     }
 
@@ -64,7 +65,10 @@ impl SqliteSink {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
     {
         // Opening and claiming may be done twice, so an unknown end is no more than a failure.
-        self.database.write(work).await.map_err(|(End::Failed(failure) | End::Unknown(failure))| failure.into_sink_error(&tried))
+        self.database
+            .write(work)
+            .await
+            .map_err(|(End::Failed(failure) | End::Unknown(failure))| failure.into_sink_error(&tried))
     }
 
     async fn read<T, F>(&self, tried: String, work: F) -> Result<T, SinkError>
@@ -120,9 +124,11 @@ impl Sink for SqliteSink {
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
         let (opened, digest) = (Arc::clone(schema), plugin_digest.to_owned());
         let tried = format!("sqlite: opening projection {:?} in {}", schema.descriptor.name, self.database.place());
-        Box::pin(self.write(tried, move |connection| {
-            Box::pin(async move { catalog::open(connection, &opened, &digest).await })
-        }))
+        Box::pin(
+            self.write(tried, move |connection| {
+                Box::pin(async move { catalog::open(connection, &opened, &digest).await })
+            }),
+        )
     }
 
     fn claim<'a>(
@@ -135,15 +141,19 @@ impl Sink for SqliteSink {
         sorted.dedup_by(|a, b| a.partition == b.partition);
         let of = generation.clone();
         let tried = format!("sqlite: claiming partitions for {generation} in {}", self.database.place());
-        Box::pin(self.write(tried, move |connection| {
-            Box::pin(async move { catalog::claim(connection, &of, &sorted).await })
-        }))
+        Box::pin(
+            self.write(tried, move |connection| {
+                Box::pin(async move { catalog::claim(connection, &of, &sorted).await })
+            }),
+        )
     }
 
     fn checkpoints<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>> {
         let of = generation.clone();
         let tried = format!("sqlite: reading the checkpoints of {generation} in {}", self.database.place());
-        Box::pin(self.read(tried, move |connection| Box::pin(async move { catalog::checkpoints(connection, &of).await })))
+        Box::pin(
+            self.read(tried, move |connection| Box::pin(async move { catalog::checkpoints(connection, &of).await })),
+        )
     }
 
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {

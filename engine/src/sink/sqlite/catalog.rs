@@ -66,10 +66,13 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, place: &str) -> R
         if taken(connection, "laterna_generation").await? || taken(connection, "laterna_checkpoint").await? {
             return Err(refused(
                 "name_taken",
-                format!("sqlite: {place} has tables named laterna_.. that are not ours; rename them, or name another file in database.url"),
+                format!(
+                    "sqlite: {place} has tables named laterna_.. that are not ours; rename them, or name another file in database.url"
+                ),
             ));
         }
-        let create = "CREATE TABLE laterna_meta (schema_version INTEGER NOT NULL) STRICT; INSERT INTO laterna_meta VALUES (0)";
+        let create =
+            "CREATE TABLE laterna_meta (schema_version INTEGER NOT NULL) STRICT; INSERT INTO laterna_meta VALUES (0)";
         sqlx::raw_sql(create).execute(&mut *connection).await?;
     }
     if at > known {
@@ -151,7 +154,10 @@ async fn reopen(
     for table in &schema.descriptor.tables {
         for name in [&text::stored_name(&generation, table), &table.name] {
             if !taken(connection, name).await? {
-                return Err(refused("table_missing", format!("{generation}: {name:?} is gone, dropped by somebody; restore it, or {next}")));
+                return Err(refused(
+                    "table_missing",
+                    format!("{generation}: {name:?} is gone, dropped by somebody; restore it, or {next}"),
+                ));
             }
         }
     }
@@ -192,7 +198,12 @@ fn table_names(descriptor: &Json) -> impl Iterator<Item = &str> {
 }
 
 /// Makes tables, indexes, views and the record of a generation.
-async fn create(connection: &mut SqliteConnection, schema: &Schema, digest: &str, generation: &Generation) -> Result<(), Failure> {
+async fn create(
+    connection: &mut SqliteConnection,
+    schema: &Schema,
+    digest: &str,
+    generation: &Generation,
+) -> Result<(), Failure> {
     for table in &schema.descriptor.tables {
         let name = text::stored_name(generation, table);
         refuse_taken(connection, generation, table, &name).await?;
@@ -291,7 +302,9 @@ pub(super) async fn claim(
         let Some(row) = row else {
             return Err(refused(
                 "generation_retired",
-                format!("{generation} is not written any longer: laterna_generation says that it is retired, or has no record of it"),
+                format!(
+                    "{generation} is not written any longer: laterna_generation says that it is retired, or has no record of it"
+                ),
             ));
         };
         claimed.push(checkpoint(&row)?);
@@ -300,7 +313,10 @@ pub(super) async fn claim(
 }
 
 /// The checkpoints of a generation, in the order of topics and partitions.
-pub(super) async fn checkpoints(connection: &mut SqliteConnection, generation: &Generation) -> Result<Vec<Checkpoint>, Failure> {
+pub(super) async fn checkpoints(
+    connection: &mut SqliteConnection,
+    generation: &Generation,
+) -> Result<Vec<Checkpoint>, Failure> {
     let rows = statement(
         "SELECT topic, partition, next_offset, owner_epoch, topic_id FROM laterna_checkpoint \
          WHERE projection = ? AND generation = ? ORDER BY topic, partition",

@@ -43,7 +43,12 @@ struct StageRows {
 }
 
 impl SqliteWriter {
-    pub(super) fn new(database: Arc<Database>, generation: Generation, schema: Arc<Schema>, plugin_digest: String) -> Self {
+    pub(super) fn new(
+        database: Arc<Database>,
+        generation: Generation,
+        schema: Arc<Schema>,
+        plugin_digest: String,
+    ) -> Self {
         Self { database, target: Arc::new(Target { generation, schema, plugin_digest }) }
     }
 }
@@ -100,7 +105,11 @@ fn owned(set: &ChangeSet) -> Vec<StageRows> {
 }
 
 /// Moves all checkpoints, and tells those that do not stand where they should.
-async fn fence(connection: &mut SqliteConnection, target: &Target, advances: &[Advance]) -> Result<Vec<TopicPartition>, Failure> {
+async fn fence(
+    connection: &mut SqliteConnection,
+    target: &Target,
+    advances: &[Advance],
+) -> Result<Vec<TopicPartition>, Failure> {
     let mut fenced = Vec::new();
     for advance in advances {
         let done = statement(

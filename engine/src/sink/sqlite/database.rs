@@ -147,7 +147,10 @@ fn stopped(error: &tokio::task::JoinError) -> Failure {
 fn locate(path: &Path) -> Result<PathBuf, Failure> {
     let name = path.file_name().filter(|name| *name != ":memory:").ok_or_else(|| {
         let path = path.display();
-        refused("database_refused", format!("sqlite: {path:?} names no file; checkpoints need one, as in sqlite://laterna.db"))
+        refused(
+            "database_refused",
+            format!("sqlite: {path:?} names no file; checkpoints need one, as in sqlite://laterna.db"),
+        )
     })?;
     if let Ok(path) = path.canonicalize() {
         return Ok(path);
@@ -158,7 +161,10 @@ fn locate(path: &Path) -> Result<PathBuf, Failure> {
     };
     let found = folder.canonicalize().map_err(|error| {
         let (folder, path) = (folder.display(), path.display());
-        refused("folder_missing", format!("sqlite: the folder {folder} of {path} cannot be used: {error}; make it, or change database.url"))
+        refused(
+            "folder_missing",
+            format!("sqlite: the folder {folder} of {path} cannot be used: {error}; make it, or change database.url"),
+        )
     })?;
     Ok(found.join(name))
 }
@@ -169,7 +175,10 @@ fn lock(path: &Path) -> Result<File, Failure> {
     name.push(".lock");
     let name = PathBuf::from(name);
     let unusable = |error: std::io::Error| {
-        refused("database_refused", format!("sqlite: the lock file {} cannot be used: {error}; let this user write there", name.display()))
+        refused(
+            "database_refused",
+            format!("sqlite: the lock file {} cannot be used: {error}; let this user write there", name.display()),
+        )
     };
     let mut file = File::options().read(true).write(true).create(true).truncate(false).open(&name).map_err(unusable)?;
     match file.try_lock() {
@@ -183,7 +192,11 @@ fn lock(path: &Path) -> Result<File, Failure> {
             let holder = if pid.is_empty() { "another process".to_owned() } else { format!("process {pid}") };
             return Err(refused(
                 "database_in_use",
-                format!("sqlite: {} is in use by {holder}, which holds {}; end it, or name another file in database.url", path.display(), name.display()),
+                format!(
+                    "sqlite: {} is in use by {holder}, which holds {}; end it, or name another file in database.url",
+                    path.display(),
+                    name.display()
+                ),
             ));
         }
     }

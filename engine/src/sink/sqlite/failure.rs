@@ -47,18 +47,32 @@ impl Failure {
         let said = match self {
             Failure::Sink(error) => return error,
             Failure::Fenced(partitions) => format!("{} checkpoint(s) stand elsewhere", partitions.len()),
-            Failure::Database(sqlx::Error::Database(error)) => format!("{} (SQLite code {})", error.message(), error.code().unwrap_or_default()),
+            Failure::Database(sqlx::Error::Database(error)) => {
+                format!("{} (SQLite code {})", error.message(), error.code().unwrap_or_default())
+            }
             Failure::Database(error) => error.to_string(),
         };
         let (kind, code, next) = match result_code {
-            Some(5 | 6) => (ErrorKind::Transient, "database_busy", "another program writes to it; end that, and this goes on by itself"),
+            Some(5 | 6) => (
+                ErrorKind::Transient,
+                "database_busy",
+                "another program writes to it; end that, and this goes on by itself",
+            ),
             Some(13) => (ErrorKind::Transient, "disk_full", "make room on the disk, and this goes on by itself"),
-            Some(7 | 10) => (ErrorKind::Transient, "database_unreachable", "look at the disk; this goes on by itself once it works"),
-            Some(18..=20) => (ErrorKind::Poison, "value_rejected", "a row holds what the table does not take"),
-            Some(3 | 8 | 14 | 23) => {
-                (ErrorKind::Fatal, "database_refused", "let this user read and write the file and its folder, or change database.url")
+            Some(7 | 10) => {
+                (ErrorKind::Transient, "database_unreachable", "look at the disk; this goes on by itself once it works")
             }
-            Some(11 | 26) => (ErrorKind::Fatal, "database_corrupt", "restore the file from a copy, or name another one in database.url"),
+            Some(18..=20) => (ErrorKind::Poison, "value_rejected", "a row holds what the table does not take"),
+            Some(3 | 8 | 14 | 23) => (
+                ErrorKind::Fatal,
+                "database_refused",
+                "let this user read and write the file and its folder, or change database.url",
+            ),
+            Some(11 | 26) => (
+                ErrorKind::Fatal,
+                "database_corrupt",
+                "restore the file from a copy, or name another one in database.url",
+            ),
             Some(_) => (ErrorKind::Fatal, "database_refused", "somebody may have changed the tables; restore them"),
             None => (ErrorKind::Transient, "database_unreachable", "it is tried again on a new connection"),
         };

@@ -125,7 +125,11 @@ pub(super) fn write_rows(stored: &str, table: &Table, resolved: &SchemaTable, co
         false => format!("UPDATE SET {}", list(rest(), |name| format!("{0} = excluded.{0}", quote(name)))),
     };
     let key = list(key_columns(table, resolved), quote);
-    format!("INSERT INTO {} ({names}) VALUES {} ON CONFLICT ({key}) DO {conflict}", quote(stored), repeated(&row, count))
+    format!(
+        "INSERT INTO {} ({names}) VALUES {} ON CONFLICT ({key}) DO {conflict}",
+        quote(stored),
+        repeated(&row, count)
+    )
 }
 
 /// A statement with parameters.
@@ -158,13 +162,16 @@ pub(super) fn decode(row: &SqliteRow, table: &Table) -> Result<Vec<Value>, sqlx:
 }
 
 fn decode_value(row: &SqliteRow, at: usize, column: &Column) -> Result<Value, sqlx::Error> {
-    let unreadable = |error: ValueError| sqlx::Error::ColumnDecode { index: column.name.clone(), source: Box::new(error) };
+    let unreadable =
+        |error: ValueError| sqlx::Error::ColumnDecode { index: column.name.clone(), source: Box::new(error) };
     let parsed = |parse: fn(&str) -> Result<Value, ValueError>| {
         let text: Option<String> = row.try_get(at)?;
         text.map_or(Ok(Value::Null), |text| parse(&text).map_err(unreadable))
     };
     Ok(match column.column_type {
-        ColumnType::Boolean => row.try_get::<Option<i64>, _>(at)?.map_or(Value::Null, |value| Value::Boolean(value != 0)),
+        ColumnType::Boolean => {
+            row.try_get::<Option<i64>, _>(at)?.map_or(Value::Null, |value| Value::Boolean(value != 0))
+        }
         ColumnType::Integer => row.try_get::<Option<i64>, _>(at)?.map_or(Value::Null, Value::Integer),
         ColumnType::Float => row.try_get::<Option<f64>, _>(at)?.map_or(Value::Null, Value::Float),
         ColumnType::Text => row.try_get::<Option<String>, _>(at)?.map_or(Value::Null, Value::Text),
