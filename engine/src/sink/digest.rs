@@ -81,7 +81,8 @@ mod tests {
 
     #[test]
     fn rows_count_and_their_order_does_not() {
-        let (a, b, c): (&[_], &[_], &[_]) = (&[text("a"), Value::Integer(1)], &[text("b"), Value::Null], &[text("c"), Value::Boolean(true)]);
+        let (a, b, c): (&[_], &[_], &[_]) =
+            (&[text("a"), Value::Integer(1)], &[text("b"), Value::Null], &[text("c"), Value::Boolean(true)]);
         assert_eq!(digest(&[a, b, c]), digest(&[c, a, b]));
         let all = [digest(&[]), digest(&[a]), digest(&[b]), digest(&[a, b]), digest(&[a, c]), digest(&[a, a])];
         for (at, one) in all.iter().enumerate() {
