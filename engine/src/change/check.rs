@@ -14,7 +14,7 @@ pub(super) const KEY_BYTES_MAX: usize = 2_000;
 pub struct CheckedChange {
     /// Index into `Schema::shapes`.
     pub shape: usize,
-    /// The primary key, or its leading part for a delete-prefix.
+    /// The primary key, or its leading part for a delete-prefix; decimals without zeros at their end.
     pub key: Key,
     /// One value for each of `SchemaShape::assignments`; 0 instead of null where it is added.
     pub values: Vec<Value>,
@@ -75,7 +75,11 @@ fn check_key(
         let value =
             value.check(column.column_type, false, KEY_BYTES_MAX).map_err(|error| at_column(table, column, error))?;
         bytes += value.bytes();
-        key.push(value);
+        // Equal keys are one row, so they must be one text where a database keeps decimals as text.
+        key.push(match value {
+            Value::Decimal(decimal) => Value::Decimal(decimal.trimmed()),
+            value => value,
+        });
     }
     if bytes > KEY_BYTES_MAX {
         let reason = format!("the key has {bytes} bytes, at most {KEY_BYTES_MAX} are taken");

@@ -99,6 +99,15 @@ impl Decimal {
         text
     }
 
+    /// The same number without zeros at its end: one form for each number, as keys need.
+    #[must_use]
+    pub fn trimmed(self) -> Decimal {
+        match &self.0 {
+            Form::Small { scale: 0, .. } => self,
+            _ => Decimal::parse_stored(&self.normalised()).unwrap_or(self),
+        }
+    }
+
     /// How many digits stand after the point.
     pub fn scale(&self) -> u32 {
         match &self.0 {
@@ -267,7 +276,7 @@ impl Eq for Decimal {}
 
 impl Hash for Decimal {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        match self.trimmed() {
+        match self.small_parts() {
             Some((units, scale)) => (units, scale).hash(state),
             None => self.normalised().hash(state),
         }
@@ -276,7 +285,7 @@ impl Hash for Decimal {
 
 impl Decimal {
     /// Units and scale without trailing zeros after the point, where the units then fit 64 bits: the same for equal numbers.
-    fn trimmed(&self) -> Option<(i64, u32)> {
+    fn small_parts(&self) -> Option<(i64, u32)> {
         let (mut units, mut scale) = match &self.0 {
             Form::Small { units, scale } => (*units, *scale),
             // Many zeros after the point can hide a small number.
@@ -327,6 +336,7 @@ mod tests {
         ] {
             assert_eq!(decimal(text).to_string(), shown, "{text}");
             assert_eq!(decimal(text).normalised(), normalised, "{text}");
+            assert_eq!(decimal(text).trimmed().to_string(), normalised, "{text}");
         }
         for text in [
             "", ".", "-", "1e", "e1", "1e+", "--1", "1_0", " 1", "1 ", "NaN", "Infinity", "0x1", "1.2.3", "1,5", "é",

@@ -14,6 +14,7 @@ mod digest;
 mod postgres;
 mod sql;
 mod sqlite;
+mod stored;
 
 use std::sync::Arc;
 

@@ -1,0 +1,188 @@
+//! SQL text for SQLite, and values as it stores them.
+//!
+//! | type | stored as |
+//! |---|---|
+//! | boolean, integer | INTEGER, booleans as 0 and 1 |
+//! | float | REAL |
+//! | decimal, text, uuid, json | TEXT, decimals exact and with their scale |
+//! | timestamp, date | TEXT, `2026-11-21 14:02:03.000004` in UTC, and `2026-11-21` |
+//! | bytes | BLOB |
+//!
+//! Invariants: every identifier is quoted, no value stands in a text. Tables are STRICT: what another program writes cannot be
+//! of another type.
+
+use sqlx::query::Query;
+use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
+use sqlx::{AssertSqlSafe, Row as _};
+
+use crate::change::{
+    Column, ColumnType, Decimal, IndexKind, Key, Row, SchemaTable, Table, Value, ValueError, date_text, parse_date,
+    parse_timestamp, timestamp_text, uuid_text,
+};
+use crate::checkpoint::Generation;
+
+/// An identifier in double quotes.
+pub(super) fn quote(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
+}
+
+/// A text in single quotes, for statements that a person is shown.
+pub(super) fn literal(text: &str) -> String {
+    format!("'{}'", text.replace('\'', "''"))
+}
+
+/// The table that holds a generation's rows.
+pub(super) fn stored_name(generation: &Generation, table: &Table) -> String {
+    format!("{}__g{}", table.name, generation.number)
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a str>, render: impl Fn(&str) -> String) -> String {
+    names.map(render).collect::<Vec<_>>().join(", ")
+}
+
+fn columns(table: &Table) -> impl Iterator<Item = &str> {
+    table.columns.iter().map(|column| column.name.as_str())
+}
+
+fn key_columns<'a>(table: &'a Table, resolved: &'a SchemaTable) -> impl Iterator<Item = &'a str> {
+    resolved.key.iter().map(|column| table.columns[*column].name.as_str())
+}
+
+/// The statements that make a table and its indexes.
+pub(super) fn create_table(name: &str, table: &Table) -> Vec<String> {
+    let column = |column: &Column| {
+        let stored = match column.column_type {
+            ColumnType::Boolean | ColumnType::Integer => "INTEGER",
+            ColumnType::Float => "REAL",
+            ColumnType::Bytes => "BLOB",
+            _ => "TEXT",
+        };
+        format!("{} {stored}{}", quote(&column.name), if column.nullable { "" } else { " NOT NULL" })
+    };
+    let declared = table.columns.iter().map(column).collect::<Vec<_>>().join(", ");
+    let key = list(table.primary_key.iter().map(String::as_str), quote);
+    let mut statements = vec![format!("CREATE TABLE {} ({declared}, PRIMARY KEY ({key})) STRICT", quote(name))];
+    for (number, index) in table.indexes.iter().enumerate() {
+        // SQLite has no index of words in a table's own columns, so none is made.
+        if index.kind == IndexKind::Ordered {
+            let of = list(index.columns.iter().map(String::as_str), quote);
+            statements.push(format!("CREATE INDEX {} ON {} ({of})", quote(&index_name(name, number)), quote(name)));
+        }
+    }
+    statements
+}
+
+/// The name of an index: no projection can have a table of this name.
+pub(super) fn index_name(table: &str, number: usize) -> String {
+    format!("laterna_index_{table}_{number}")
+}
+
+/// The view that readers use.
+pub(super) fn create_view(stored: &str, table: &Table) -> String {
+    format!("CREATE VIEW {} AS SELECT {} FROM {}", quote(&table.name), list(columns(table), quote), quote(stored))
+}
+
+/// All rows, in the table's order of columns; with `ordered`, by key as SQLite compares.
+pub(super) fn select_all(stored: &str, table: &Table, ordered: bool) -> String {
+    let order = match ordered {
+        true => format!(" ORDER BY {}", list(table.primary_key.iter().map(String::as_str), quote)),
+        false => String::new(),
+    };
+    format!("SELECT {} FROM {}{order}", list(columns(table), quote), quote(stored))
+}
+
+/// A condition for `count` keys of `length` leading key columns.
+fn keys_in(table: &Table, resolved: &SchemaTable, length: usize, count: usize) -> String {
+    let names = list(key_columns(table, resolved).take(length), quote);
+    if length == 1 {
+        return format!("{names} IN ({})", repeated("?", count));
+    }
+    format!("({names}) IN (VALUES {})", repeated(&format!("({})", repeated("?", length)), count))
+}
+
+fn repeated(part: &str, count: usize) -> String {
+    vec![part; count].join(", ")
+}
+
+/// The rows of `count` keys, in the table's order of columns.
+pub(super) fn select_keys(stored: &str, table: &Table, resolved: &SchemaTable, count: usize) -> String {
+    let condition = keys_in(table, resolved, resolved.key.len(), count);
+    format!("SELECT {} FROM {} WHERE {condition}", list(columns(table), quote), quote(stored))
+}
+
+/// Deletes the rows of `count` keys, or leading parts of `length` columns.
+pub(super) fn delete_keys(stored: &str, table: &Table, resolved: &SchemaTable, length: usize, count: usize) -> String {
+    format!("DELETE FROM {} WHERE {}", quote(stored), keys_in(table, resolved, length, count))
+}
+
+/// Writes `count` whole rows: the key's values, then the others.
+pub(super) fn write_rows(stored: &str, table: &Table, resolved: &SchemaTable, count: usize) -> String {
+    let rest = || resolved.rest.iter().map(|column| table.columns[*column].name.as_str());
+    let names = list(key_columns(table, resolved).chain(rest()), quote);
+    let row = format!("({})", repeated("?", table.columns.len()));
+    let conflict = match resolved.rest.is_empty() {
+        true => "NOTHING".to_owned(),
+        false => format!("UPDATE SET {}", list(rest(), |name| format!("{0} = excluded.{0}", quote(name)))),
+    };
+    let key = list(key_columns(table, resolved), quote);
+    format!("INSERT INTO {} ({names}) VALUES {} ON CONFLICT ({key}) DO {conflict}", quote(stored), repeated(&row, count))
+}
+
+/// A statement with parameters.
+pub(super) type Statement = Query<'static, Sqlite, SqliteArguments>;
+
+/// A statement with a text of ours.
+pub(super) fn statement(text: &str) -> Statement {
+    sqlx::query(AssertSqlSafe(text.to_owned()))
+}
+
+/// Adds a value as it is stored.
+pub(super) fn bind(statement: Statement, value: &Value) -> Statement {
+    match value {
+        Value::Null => statement.bind(None::<i64>),
+        Value::Boolean(value) => statement.bind(i64::from(*value)),
+        Value::Integer(value) => statement.bind(*value),
+        Value::Float(value) => statement.bind(*value),
+        Value::Decimal(decimal) => statement.bind(decimal.to_string()),
+        Value::Text(text) | Value::Json(text) => statement.bind(text.clone()),
+        Value::Bytes(bytes) => statement.bind(bytes.clone()),
+        Value::Timestamp(micros) => statement.bind(timestamp_text(*micros)),
+        Value::Date(days) => statement.bind(date_text(*days)),
+        Value::Uuid(bytes) => statement.bind(uuid_text(bytes)),
+    }
+}
+
+/// A stored row's values in the table's order.
+pub(super) fn decode(row: &SqliteRow, table: &Table) -> Result<Vec<Value>, sqlx::Error> {
+    table.columns.iter().enumerate().map(|(at, column)| decode_value(row, at, column)).collect()
+}
+
+fn decode_value(row: &SqliteRow, at: usize, column: &Column) -> Result<Value, sqlx::Error> {
+    let unreadable = |error: ValueError| sqlx::Error::ColumnDecode { index: column.name.clone(), source: Box::new(error) };
+    let parsed = |parse: fn(&str) -> Result<Value, ValueError>| {
+        let text: Option<String> = row.try_get(at)?;
+        text.map_or(Ok(Value::Null), |text| parse(&text).map_err(unreadable))
+    };
+    Ok(match column.column_type {
+        ColumnType::Boolean => row.try_get::<Option<i64>, _>(at)?.map_or(Value::Null, |value| Value::Boolean(value != 0)),
+        ColumnType::Integer => row.try_get::<Option<i64>, _>(at)?.map_or(Value::Null, Value::Integer),
+        ColumnType::Float => row.try_get::<Option<f64>, _>(at)?.map_or(Value::Null, Value::Float),
+        ColumnType::Text => row.try_get::<Option<String>, _>(at)?.map_or(Value::Null, Value::Text),
+        ColumnType::Bytes => row.try_get::<Option<Vec<u8>>, _>(at)?.map_or(Value::Null, Value::Bytes),
+        ColumnType::Decimal => parsed(|text| Decimal::parse_stored(text).map(Value::Decimal))?,
+        ColumnType::Timestamp => parsed(|text| parse_timestamp(text).map(Value::Timestamp))?,
+        ColumnType::Date => parsed(|text| parse_date(text).map(Value::Date))?,
+        ColumnType::Uuid => parsed(Value::uuid)?,
+        // It was brought into canonical form before it was written.
+        ColumnType::Json => row.try_get::<Option<String>, _>(at)?.map_or(Value::Null, Value::Json),
+    })
+}
+
+/// Splits a row in the table's order into its key and the rest.
+pub(super) fn split(mut values: Vec<Value>, resolved: &SchemaTable) -> (Key, Row) {
+    let mut take = |columns: &[usize]| -> Vec<Value> {
+        columns.iter().map(|column| std::mem::replace(&mut values[*column], Value::Null)).collect()
+    };
+    let key = take(&resolved.key);
+    (Key(key.into()), take(&resolved.rest))
+}
