@@ -1,15 +1,13 @@
 //! Against a real broker, named by `LATERNA_TEST_KAFKA`. Each test makes topics and groups of its own.
 
 use std::collections::BTreeMap;
-use std::io::{Read as _, Write as _};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::message::OwnedHeaders;
+use rdkafka::mocking::MockCluster;
 use rdkafka::producer::{BaseRecord, Producer as _, ThreadedProducer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
@@ -95,6 +93,7 @@ struct Runner {
     ids: BTreeMap<TopicPartition, Option<String>>,
     events: Vec<(TopicPartition, Event)>,
     failed: Vec<SourceError>,
+    recovered: usize,
     takes: bool,
 }
 
@@ -107,6 +106,7 @@ impl Runner {
             ids: BTreeMap::new(),
             events: Vec::new(),
             failed: Vec::new(),
+            recovered: 0,
             takes: true,
         }
     }
@@ -153,7 +153,8 @@ impl Runner {
                     assert!(self.held.remove(partition), "{partition} was not ours");
                 }),
                 SourceEvent::Failed(error) => self.failed.push(error),
-                SourceEvent::Ready | SourceEvent::Recovered => {}
+                SourceEvent::Recovered => self.recovered += 1,
+                SourceEvent::Ready => {}
             }
         }
     }
@@ -332,9 +333,9 @@ async fn a_topic_that_appears_and_partitions_that_are_added_are_read() {
     runner.until("missing", |r| r.failed.iter().any(|e| e.halt.code == "topic_missing")).await;
     assert_eq!(probe(&settings(&[&topic])).await.unwrap_err().halt.code, "topic_missing");
     create(&topic, 1).await;
-    assert!(probe(&settings(&[&topic])).await.unwrap().contains("1 partition(s)"));
     produce(&topic, 0, 0..10);
-    runner.until("read", |r| r.at(&topic, 0) == 10).await;
+    runner.until("read", |r| r.at(&topic, 0) == 10 && r.recovered == 1).await;
+    assert!(probe(&settings(&[&topic])).await.unwrap().contains("1 partition(s)"));
     admin().create_partitions([&NewPartitions::new(&topic, 3)], &AdminOptions::new()).await.unwrap();
     produce(&topic, 2, 0..10);
     runner.until("the new ones", |r| r.at(&topic, 2) == 10 && r.held.len() == 3).await;
@@ -392,58 +393,24 @@ async fn a_serial_source_has_all_or_nothing() {
     stays.source.close().await;
 }
 
-/// Forwards to the broker until told to be silent: open connections stay, and nothing comes back.
-struct Wall {
-    port: u16,
-    connections: Arc<std::sync::Mutex<Option<Vec<TcpStream>>>>,
-}
-
-impl Wall {
-    fn new() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let port = listener.local_addr().unwrap().port();
-        let connections = Arc::new(std::sync::Mutex::new(Some(Vec::new())));
-        let kept = connections.clone();
-        std::thread::spawn(move || {
-            for client in listener.incoming().flatten() {
-                let broker = TcpStream::connect(servers()).unwrap();
-                match &mut *kept.lock().unwrap() {
-                    Some(kept) => kept.extend([client.try_clone().unwrap(), broker.try_clone().unwrap()]),
-                    None => continue,
-                }
-                for (mut from, mut to) in
-                    [(client.try_clone().unwrap(), broker.try_clone().unwrap()), (broker, client)]
-                {
-                    std::thread::spawn(move || {
-                        let mut piece = [0; 65536];
-                        while let Ok(count @ 1..) = from.read(&mut piece) {
-                            if to.write_all(&piece[..count]).is_err() {
-                                break;
-                            }
-                        }
-                    });
-                }
-            }
-        });
-        Self { port, connections }
-    }
-
-    fn cut(&self) {
-        for connection in self.connections.lock().unwrap().take().into_iter().flatten() {
-            connection.shutdown(Shutdown::Both).ok();
+#[tokio::test]
+async fn a_broker_that_goes_is_told_once_comes_back_and_closing_without_it_is_bounded() {
+    // librdkafka's own broker, in its own process: one that can be switched off.
+    let cluster = MockCluster::new(1).unwrap();
+    cluster.create_topic("orders", 1, 1).unwrap();
+    let mut settings = settings(&["orders"]);
+    settings.bootstrap_servers = cluster.bootstrap_servers();
+    let mut runner = Runner::new(settings);
+    runner.until("assigned", |r| r.held.len() == 1).await;
+    let gone = |r: &Runner| r.failed.iter().filter(|error| error.halt.code == "disconnected").count();
+    for round in 1..=2 {
+        cluster.broker_down(1).unwrap();
+        runner.until("disconnected", |r| gone(r) == round).await;
+        if round == 1 {
+            cluster.broker_up(1).unwrap();
+            runner.until("recovered", |r| r.recovered == 1).await;
         }
     }
-}
-
-#[tokio::test]
-async fn closing_without_a_broker_is_bounded() {
-    let wall = Wall::new();
-    let mut settings = settings(&["never"]);
-    settings.bootstrap_servers = format!("127.0.0.1:{}", wall.port);
-    let mut runner = Runner::new(settings);
-    runner.until("connected", |r| r.failed.iter().any(|e| e.halt.code == "topic_missing")).await;
-    wall.cut();
-    runner.until("disconnected", |r| r.failed.iter().any(|e| e.halt.code == "disconnected")).await;
     let begun = Instant::now();
     runner.source.close().await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
