@@ -217,6 +217,12 @@ impl Buffers {
         self.wishes_version
     }
 
+    /// Bytes of all events that are held.
+    #[cfg(all(test, feature = "external-tests"))]
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Nothing more should be read.
     pub(super) fn full(&self) -> bool {
         self.bytes >= self.bytes_max

@@ -625,9 +625,13 @@ mod tests {
         append(dir.path(), "orders/0.jsonl", &lines(0..200_000));
         let at = TopicPartition::new("orders", 0);
         let mut source = start(dir.path(), 1 << 20);
-        while !matches!(source.next().await, SourceEvent::Ready) {
-            if let SourceEvent::Assigned { partitions, reply } = source.next().await {
-                reply.start(partitions.into_iter().map(|bounds| (bounds.partition, 0)).collect());
+        loop {
+            match source.next().await {
+                SourceEvent::Ready => break,
+                SourceEvent::Assigned { partitions, reply } => {
+                    reply.start(partitions.into_iter().map(|bounds| (bounds.partition, 0)).collect());
+                }
+                other => panic!("{other:?}"),
             }
         }
         assert!(source.shared.wait(Duration::from_secs(20), super::super::buffer::Buffers::full));

@@ -7,6 +7,8 @@
 //! compares what is read with what is wished (`buffer.rs`). Nothing is ever paused, sought, or read from a queue of its own:
 //! those have open bugs in librdkafka (reliability.md, R07).
 
+#[cfg(all(test, feature = "external-tests"))]
+mod broker_tests;
 mod probe;
 mod raw;
 mod reader;

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 use crate::event::{Event, Header};
 
 #[derive(serde::Deserialize)]
-#[serde(deny_unknown_fields, expecting = "expected an object with key, value, headers, timestamp")]
+#[serde(deny_unknown_fields)]
 struct Line<'a> {
     #[serde(borrow, default)]
     key: Option<&'a RawValue>,
@@ -33,6 +33,9 @@ pub fn parse_line(line: &[u8], offset: i64) -> Result<Event, String> {
     let text = std::str::from_utf8(line).map_err(|error| {
         format!("byte {} is not UTF-8; give bytes as {{\"base64\": \"..\"}}", error.valid_up_to() + 1)
     })?;
+    if !text.trim_start().starts_with('{') {
+        return Err("expected an object with key, value, headers, timestamp".into());
+    }
     let line: Line<'_> = serde_json::from_str(text).map_err(|error| in_line(&error))?;
     Ok(Event {
         offset,
