@@ -72,7 +72,6 @@ pub struct Plugin {
 
 struct Inner {
     host: Arc<HostInner>,
-    bytes: Arc<[u8]>,
     binary: Binary,
     fast: Compiled,
     metered: OnceCell<Compiled>,
@@ -114,7 +113,6 @@ fn count(counter: &AtomicU64) {
 impl Plugin {
     pub(super) fn new(
         host: Arc<HostInner>,
-        bytes: Arc<[u8]>,
         binary: Binary,
         fast: Compiled,
         limits: Limits,
@@ -124,7 +122,6 @@ impl Plugin {
         Self {
             inner: Arc::new(Inner {
                 host,
-                bytes,
                 binary,
                 fast,
                 metered: OnceCell::new(),
@@ -150,7 +147,7 @@ impl Plugin {
 
     /// The file.
     pub fn bytes(&self) -> &Arc<[u8]> {
-        &self.inner.bytes
+        &self.inner.binary.file
     }
 
     /// What the plugin may use.
@@ -426,7 +423,12 @@ impl Inner {
                 count(&self.counters.traps);
                 fault(EventFaultKind::Trapped, reason)
             }
-            Err(Failure::TooMuch(reason)) => fault(EventFaultKind::Invalid, reason),
+            Err(Failure::TooMuch) => {
+                let bytes = self.limits.change_bytes_per_event_max;
+                let reason =
+                    format!("far more data for one event than the {bytes} bytes that limits.bytes_per_event allows");
+                fault(EventFaultKind::Invalid, reason)
+            }
             Err(Failure::Fuel | Failure::Deadline) => {
                 let reason = format!(
                     "it used up its {} units of fuel (limits.call_time = {:?}): an endless loop, or too much work for one event",
@@ -501,7 +503,7 @@ impl Inner {
     fn inconclusive(&self, failure: Failure, events: usize) -> Result<bool, PluginError> {
         match failure {
             Failure::Host(error) => return Err(error),
-            Failure::Trap(_) | Failure::TooMuch(_) => count(&self.counters.traps),
+            Failure::Trap(_) | Failure::TooMuch => count(&self.counters.traps),
             Failure::Deadline | Failure::Fuel => {
                 count(&self.counters.deadlines);
                 let shorter = (events / 2).max(EVENTS_PER_CALL_MIN);
@@ -540,7 +542,7 @@ impl Inner {
             let inner = Arc::clone(self);
             let work = move || {
                 // Wrapped anew, so that a component need not be kept twice for what hardly ever happens.
-                let component = binary::read(&inner.bytes)?.component;
+                let component = binary::read(&inner.binary.file)?.component;
                 inner.host.compile(Metering::Fuel, &component)
             };
             self.host.compile_somewhere(work).await

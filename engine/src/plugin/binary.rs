@@ -36,6 +36,8 @@ const PROVIDED: &[&str] = &[
 /// A file that is worth compiling.
 #[derive(Clone, Debug)]
 pub(super) struct Binary {
+    /// The file.
+    pub(super) file: Arc<[u8]>,
     /// The component: the file itself, or the core module wrapped.
     pub(super) component: Arc<[u8]>,
     /// SHA-256 of the file, in hexadecimal.
@@ -70,6 +72,7 @@ pub(super) fn read(bytes: &Arc<[u8]>) -> Result<Binary, PluginError> {
     let contract_version = contract_version(&outline)?;
     missing_imports(&outline.imports)?;
     Ok(Binary {
+        file: Arc::clone(bytes),
         digest: hex(&Sha256::digest(bytes)),
         wrapped,
         language: outline.language.or_else(|| self::outline(bytes).ok().and_then(|core| core.language)),

@@ -131,11 +131,10 @@ impl Host {
     /// Fatal, and about the file, except where the host has no memory; see [`PluginError::code`].
     pub async fn load(&self, bytes: Arc<[u8]>, limits: Limits) -> Result<Plugin, PluginError> {
         let inner = Arc::clone(&self.inner);
-        let file = Arc::clone(&bytes);
         let (binary, compiled) = self
             .inner
             .compile_somewhere(move || {
-                let binary = binary::read(&file)?;
+                let binary = binary::read(&bytes)?;
                 let compiled = inner.compile(Metering::Epoch, &binary.component)?;
                 Ok((binary, compiled))
             })
@@ -152,7 +151,7 @@ impl Host {
                 problems,
             })?;
             logs.rename(&schema.descriptor.name);
-            Ok(Plugin::new(inner, bytes, binary, compiled, limits, logs, schema))
+            Ok(Plugin::new(inner, binary, compiled, limits, logs, schema))
         });
         described.await.map_err(|error| PluginError::sandbox("describe", &error))?
     }
@@ -290,7 +289,8 @@ async fn describe(
     let failed = |failure: Failure| {
         let reason = match failure {
             Failure::Host(error) => return error,
-            Failure::Trap(reason) | Failure::TooMuch(reason) => reason,
+            Failure::Trap(reason) => reason,
+            Failure::TooMuch => "it returned far too much data".to_owned(),
             Failure::Fuel | Failure::Deadline => format!("it did not end within {DESCRIBE_TIME_MAX:?}"),
         };
         PluginError::fatal(

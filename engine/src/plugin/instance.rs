@@ -30,6 +30,8 @@ const RESOURCES_MAX: usize = 1_000;
 const HOSTCALL_BYTES_BASE: usize = 32 << 20;
 /// How much of a plugin's last words goes into a fault.
 const LAST_WORDS_BYTES: usize = 1024;
+/// What a call of the host stands for in fuel: less than the host takes for it at the very least (80 ns, at 64 units each).
+const FUEL_PER_HOST_CALL: u64 = 5_000;
 /// How many frames of a trap are named.
 const FRAMES_MAX: usize = 5;
 
@@ -42,6 +44,15 @@ pub(super) struct Guest {
     memory: MemoryUse,
     call_started: Instant,
     call_time_max: Duration,
+    host_calls_left: u64,
+}
+
+impl Guest {
+    /// Counts a call of the host, which takes time but hardly any fuel, so that an endless loop of them ends by count too.
+    pub(super) fn charge(&mut self) -> wasmtime::Result<()> {
+        self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(Trap::OutOfFuel)?;
+        Ok(())
+    }
 }
 
 /// Linear memory of all instances of a store, and what became of it.
@@ -185,6 +196,7 @@ impl types::Host for Guest {}
 
 impl bindings::log::Host for Guest {
     fn write(&mut self, level: bindings::log::Level, message: String) -> wasmtime::Result<()> {
+        self.charge()?;
         let level = match level {
             bindings::log::Level::Trace => Level::Trace,
             bindings::log::Level::Debug => Level::Debug,
@@ -204,7 +216,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     wasi::add_to_linker(&mut linker)?;
     linker.instance("laterna:adapter/stdio@0.1.0")?.func_wrap(
         "write",
-        |store: wasmtime::StoreContextMut<'_, Guest>, (fd, bytes): (u32, Vec<u8>)| {
+        |mut store: wasmtime::StoreContextMut<'_, Guest>, (fd, bytes): (u32, Vec<u8>)| {
+            store.data_mut().charge()?;
             store.data().words.output(fd == 2, &bytes);
             Ok(())
         },
@@ -217,8 +230,8 @@ pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
 pub(super) enum Failure {
     /// The plugin trapped; why, for people.
     Trap(String),
-    /// The plugin handed over more than a call may.
-    TooMuch(String),
+    /// The plugin handed over more than a call may, whatever the limits of an event.
+    TooMuch,
     /// The fuel is used up.
     Fuel,
     /// The wall-clock deadline passed.
@@ -267,6 +280,7 @@ impl Instance {
             memory: MemoryUse { bytes_max: setup.limits.memory_bytes_max, ..MemoryUse::default() },
             call_started: Instant::now(),
             call_time_max: setup.call_time_max,
+            host_calls_left: setup.fuel.map_or(u64::MAX, |fuel| fuel / FUEL_PER_HOST_CALL),
         };
         let mut store = Store::new(setup.pre.engine(), guest);
         store.limiter(|guest| guest);
@@ -285,6 +299,11 @@ impl Instance {
         }
         match instantiate(setup, &mut store).await {
             Ok((projection, adapter)) => Ok(Self { store, projection, adapter, metered: setup.fuel.is_some() }),
+            // What describes itself was made before, so this is no fault of the plugin, unless its start traps or its memory
+            // is beyond the limit.
+            Err(error) if error.downcast_ref::<Trap>().is_none() && !store.data().memory.denied => {
+                Err(Failure::Host(PluginError::host_memory(&format!("{error:#}"))))
+            }
             Err(error) => Err(failure(&store, &error)),
         }
     }
@@ -423,18 +442,29 @@ fn payload(encoding: Encoding, bytes: &[u8]) -> Payload<'_> {
 fn failure(store: &Store<Guest>, error: &wasmtime::Error) -> Failure {
     let guest = store.data();
     guest.words.flush();
-    if guest.memory.host_failed {
-        return Failure::Host(PluginError::host_memory());
+    if guest.memory.host_failed || error.chain().any(is_of_the_host) {
+        return Failure::Host(PluginError::host_memory(&format!("{error:#}")));
     }
     match error.downcast_ref::<Trap>() {
         Some(Trap::Interrupt) => return Failure::Deadline,
         Some(Trap::OutOfFuel) => return Failure::Fuel,
         _ => {}
     }
-    if error.downcast_ref::<Trap>().is_none() && error.root_cause().to_string().contains("hostcall") {
-        return Failure::TooMuch(for_people(&error.root_cause().to_string(), LINE_BYTES_MAX));
+    if error.root_cause().to_string().contains("fuel allocated for hostcalls") {
+        return Failure::TooMuch;
     }
     Failure::Trap(trap_reason(guest, error))
+}
+
+/// No memory for a stack or a heap, as the operating system says it.
+fn is_of_the_host(error: &(dyn std::error::Error + 'static)) -> bool {
+    error.is::<std::io::Error>() || error.is::<rustix::io::Errno>() || error.is::<wasmtime::error::OutOfMemory>()
+}
+
+/// What a language's runtime does on its way down; the author looks for what stands above it.
+fn is_machinery(name: &str) -> bool {
+    let inside = ["std::", "core::", "alloc::", "__rustc", "rust_", "<std::", "<core::", "<alloc::", "runtime."];
+    name == "abort" || inside.iter().any(|prefix| name.starts_with(prefix))
 }
 
 fn trap_reason(guest: &Guest, error: &wasmtime::Error) -> String {
@@ -455,21 +485,24 @@ fn trap_reason(guest: &Guest, error: &wasmtime::Error) -> String {
         write!(reason, "; it said: {words}").ok();
     }
     if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
-        let mut named = 0;
-        for frame in trace.frames() {
-            let source = frame.symbols().iter().find_map(|s| Some((s.file()?, s.line()?)));
-            let Some(name) = frame.func_name() else { continue };
-            let name = for_people(&format!("{:#}", rustc_demangle::demangle(name)), 200);
-            let joint = if named == 0 { "; in" } else { " <-" };
-            match source {
-                Some((file, line)) => write!(reason, "{joint} {name} ({}:{line})", for_people(file, 200)).ok(),
-                None => write!(reason, "{joint} {name}").ok(),
-            };
-            named += 1;
-            if named == FRAMES_MAX {
-                break;
-            }
-        }
+        name_frames(trace, &mut reason);
     }
     reason
+}
+
+fn name_frames(trace: &WasmBacktrace, reason: &mut String) {
+    let named: Vec<_> = trace
+        .frames()
+        .iter()
+        .filter_map(|frame| Some((format!("{:#}", rustc_demangle::demangle(frame.func_name()?)), frame)))
+        .collect();
+    let first = named.iter().position(|(name, _)| !is_machinery(name)).unwrap_or(0);
+    for (i, (name, frame)) in named[first..].iter().take(FRAMES_MAX).enumerate() {
+        let joint = if i == 0 { "; in" } else { " <-" };
+        write!(reason, "{joint} {}", for_people(name, 200)).ok();
+        let source = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
+        if let Some((file, line)) = source {
+            write!(reason, " ({}:{line})", for_people(file, 200)).ok();
+        }
+    }
 }

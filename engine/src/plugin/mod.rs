@@ -82,8 +82,9 @@ impl PluginError {
         Self { kind: ErrorKind::Fatal, code, message, problems: Vec::new() }
     }
 
-    fn host_memory() -> Self {
-        let message = "the machine has no memory left for the plugin; it is tried again".to_owned();
+    fn host_memory(said: &str) -> Self {
+        let said = logs::for_people(said, 500);
+        let message = format!("the machine has no memory left for the plugin ({said}); it is tried again");
         Self { kind: ErrorKind::Transient, code: "host_memory", message, problems: Vec::new() }
     }
 

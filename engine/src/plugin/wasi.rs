@@ -125,6 +125,7 @@ impl WasiView for Guest {
 
 impl wall_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
+        self.charge()?;
         let ns = self.world.now();
         Ok(wall_clock::Datetime { seconds: ns / 1_000_000_000, nanoseconds: (ns % 1_000_000_000) as u32 })
     }
@@ -136,6 +137,7 @@ impl wall_clock::Host for Guest {
 
 impl monotonic_clock::Host for Guest {
     fn now(&mut self) -> wasmtime::Result<u64> {
+        self.charge()?;
         Ok(self.world.now())
     }
 
@@ -144,11 +146,13 @@ impl monotonic_clock::Host for Guest {
     }
 
     fn subscribe_instant(&mut self, _when: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.charge()?;
         let over = self.table.push(Over)?;
         subscribe(&mut self.table, over)
     }
 
     fn subscribe_duration(&mut self, _duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
+        self.charge()?;
         let over = self.table.push(Over)?;
         subscribe(&mut self.table, over)
     }
@@ -156,20 +160,24 @@ impl monotonic_clock::Host for Guest {
 
 impl random::Host for Guest {
     fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.charge()?;
         self.world.bytes(length)
     }
 
     fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
+        self.charge()?;
         Ok(self.world.next())
     }
 }
 
 impl insecure::Host for Guest {
     fn get_insecure_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
+        self.charge()?;
         self.world.bytes(length)
     }
 
     fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
+        self.charge()?;
         Ok(self.world.next())
     }
 }

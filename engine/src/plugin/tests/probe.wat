@@ -1,7 +1,7 @@
 ;; A guest for the sandbox's own tests: what it does with an event is said by the first byte of the event's value.
 ;;   o or a tombstone: one upsert (key, offset)      r reject   h halt   t abort   l endless loop   s endless recursion
 ;;   a allocates without end   w one outcome too many   b much work   c the clock   n a random number   m many changes
-;;   f floods the log   p says "panicked at x" on stderr and aborts
+;;   f floods the log   F for ever   p says "panicked at x" on stderr and aborts
 ;; The tests put the descriptor's bytes, the imports and the world in place of the words in braces.
 (module $probe
   {IMPORTS}
@@ -69,6 +69,8 @@
       (loop $flood
         (call $log (i32.const 2) (i32.const 8192) (i32.const 4096))
         (br_if $flood (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 2000))))))
+    (if (i32.eq (local.get $op) (i32.const 70)) (then (loop $again
+      (call $log (i32.const 0) (i32.const 512) (i32.const 1)) (br $again))))
     (if (i32.eq (local.get $op) (i32.const 112)) (then (call $stderr) (call $abort_on_purpose)))
     (if (i32.eq (local.get $op) (i32.const 114)) (then (call $say (local.get $out) (i32.const 1) (i32.const 512) (i32.const 18)) return))
     (if (i32.eq (local.get $op) (i32.const 104)) (then (call $say (local.get $out) (i32.const 2) (i32.const 544) (i32.const 9)) return))

@@ -8,8 +8,9 @@ use crate::error::ErrorKind;
 use crate::event::OFFSET_MAX;
 use crate::plugin::{EventFaultKind, Limits, Plugin};
 
+/// With so much time that the clock never fires, however loaded the machine is: calls can be counted.
 async fn probe() -> Plugin {
-    plugin(preview_1().core(), Limits::default()).await
+    plugin(preview_1().core(), Limits { call_time_max: Duration::from_secs(120), ..Limits::default() }).await
 }
 
 /// The events before the fault, the fault's kind and its reason.
@@ -71,10 +72,13 @@ async fn the_event_that_traps_is_found_and_the_plugin_goes_on() {
 async fn an_endless_loop_is_judged_by_fuel() {
     let limits = Limits { call_time_max: Duration::from_millis(10), ..Limits::default() };
     let plugin = plugin(preview_1().core(), limits.clone()).await;
-    let (before, kind, reason) = fault(&plugin, &["o", "l", "o"]).await;
-    assert_eq!((before, kind), (1, EventFaultKind::Trapped), "{reason}");
-    assert!(reason.contains(&format!("{} units of fuel", limits.fuel_per_event())), "{reason}");
-    assert_eq!(plugin.figures().reruns_metered, 1);
+    // One loop counts, the other calls the host, which costs time but hardly any instructions.
+    for value in ["l", "F"] {
+        let (before, kind, reason) = fault(&plugin, &["o", value, "o"]).await;
+        assert_eq!((before, kind), (1, EventFaultKind::Trapped), "{reason}");
+        assert!(reason.contains(&format!("{} units of fuel", limits.fuel_per_event())), "{reason}");
+    }
+    assert_eq!(plugin.figures().reruns_metered, 2);
 }
 
 #[tokio::test]
@@ -82,7 +86,7 @@ async fn time_blames_nobody() {
     let values = ["o", "b", "o", "b", "r"];
     let patient = probe().await;
     let expected = patient.apply(&batch(&values)).await.unwrap();
-    assert_eq!((expected.changes.len(), patient.figures().reruns_metered), (4, 0));
+    assert_eq!(expected.changes.len(), 4);
     // The clock fires on innocent events, which do more than 10 ms of work each.
     let hasty =
         plugin(preview_1().core(), Limits { call_time_max: Duration::from_micros(1), ..Limits::default() }).await;
