@@ -1,5 +1,6 @@
-//! Allocates a mebibyte at a time, without end, on an event whose value contains "alloc": the memory limit ends it with
-//! a panic. Every other event gives one row in `seen`, keyed by partition and offset.
+//! Allocates a mebibyte at a time, without end, on an event whose value contains "alloc": the memory limit ends it with a
+//! trap in `handle_alloc_error`, without a line in the log. Every other event gives one row in `seen`, keyed by partition
+//! and offset.
 
 use guests::asks_for;
 use laterna_sdk::prelude::*;
