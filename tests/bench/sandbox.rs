@@ -19,6 +19,7 @@ use crate::load::{self, Form, TOPIC};
 use crate::timeline::quantile;
 
 /// The example plugin itself: its source, compiled into this program.
+#[allow(unreachable_pub, reason = "it is a crate of its own elsewhere")]
 #[path = "../../examples/order_summary/rust/src/lib.rs"]
 mod order_summary;
 
