@@ -18,7 +18,7 @@ use crate::change::{
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
-use crate::sink::{CommitError, Sink, Writer};
+use crate::sink::{CommitError, Sink, Writer, contract};
 
 /// A database of its own for a test.
 struct TestDatabase {
@@ -249,6 +249,13 @@ impl Bench {
     async fn stored(&self) -> Vec<Checkpoint> {
         self.sink.checkpoints(&self.generation).await.unwrap()
     }
+}
+
+#[tokio::test]
+async fn the_contract_of_all_sinks_holds() {
+    let database = TestDatabase::create().await;
+    contract::holds(&database.sink().await, 150).await;
+    database.drop().await;
 }
 
 #[tokio::test]
@@ -648,7 +655,7 @@ fn commits_leave_what_the_interpreter_leaves() {
     let schema = Arc::clone(&bench.schema);
     let event = proptest::collection::vec(change(&schema), 1..3);
     let commits = proptest::collection::vec(proptest::collection::vec(event, 1..12), 1..4);
-    let config = Config { cases: 400, failure_persistence: None, ..Config::default() };
+    let config = Config { cases: 200, failure_persistence: None, ..Config::default() };
     let (bench, connection) = (std::cell::RefCell::new(&mut bench), std::cell::RefCell::new(&mut connection));
     TestRunner::new(config)
         .run(&commits, |commits| {
