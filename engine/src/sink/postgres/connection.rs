@@ -10,7 +10,7 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::failure::{Failure, database_error};
+use super::failure::Failure;
 use super::PostgresSettings;
 use crate::error::ErrorKind;
 use crate::sink::{SinkError, sql};
@@ -114,8 +114,6 @@ impl Database {
                 message: format!("{tried}: {error}; start the server, or correct host and port in the connection URL"),
             };
         }
-        // A server that is full, starting or stopping says so before it knows who we are.
-        debug_assert!(database_error(&error).is_none_or(|error| !error.code().is_empty()));
         Failure::Sql(error).into_sink_error(tried)
     }
 
