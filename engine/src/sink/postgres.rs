@@ -98,9 +98,7 @@ impl PostgresSink {
         let (writers_max, commit_timeout) = (settings.writers_max.max(1), settings.commit_timeout);
         let sink = Self { database: Arc::new(Database::new(settings)?), writers_max, commit_timeout };
         let tried = format!("preparing schema \"laterna\" of {}", sink.database.place());
-        sink.database
-            .run(Some(commit_timeout), tried, |connection| Box::pin(catalog::migrate(connection)))
-            .await?;
+        sink.database.run(Some(commit_timeout), tried, |connection| Box::pin(catalog::migrate(connection))).await?;
         Ok(sink)
     }
 }
@@ -186,7 +184,9 @@ impl Sink for PostgresSink {
         Box::pin(async move {
             let declared = table_of(schema, table)?;
             let digest = self
-                .scan(generation, declared, None, RowsDigest::default, |digest: &mut RowsDigest, row| digest.row(row.iter()))
+                .scan(generation, declared, None, RowsDigest::default, |digest: &mut RowsDigest, row| {
+                    digest.row(row.iter())
+                })
                 .await?;
             Ok(digest.finish())
         })
@@ -236,9 +236,10 @@ impl PostgresSink {
                     let mut rows = query.fetch(connection);
                     let mut state = start();
                     while let Some(row) = rows.try_next().await? {
-                        let values = types.iter().enumerate().map(|(at, column_type)| {
-                            wire::decode(&row, at, *column_type).map_err(sqlx::Error::Decode)
-                        });
+                        let values = types
+                            .iter()
+                            .enumerate()
+                            .map(|(at, column_type)| wire::decode(&row, at, *column_type).map_err(sqlx::Error::Decode));
                         take(&mut state, values.collect::<Result<Vec<_>, _>>()?);
                     }
                     Ok(state)
@@ -249,10 +250,12 @@ impl PostgresSink {
 }
 
 fn table_of(schema: &Schema, table: usize) -> Result<&Table, SinkError> {
-    schema.tables.get(table).and_then(|resolved| schema.descriptor.tables.get(resolved.index)).ok_or_else(|| SinkError {
-        kind: ErrorKind::Fatal,
-        code: "table_missing",
-        message: format!("projection {:?} has no table number {table}", schema.descriptor.name),
+    schema.tables.get(table).and_then(|resolved| schema.descriptor.tables.get(resolved.index)).ok_or_else(|| {
+        SinkError {
+            kind: ErrorKind::Fatal,
+            code: "table_missing",
+            message: format!("projection {:?} has no table number {table}", schema.descriptor.name),
+        }
     })
 }
 

@@ -144,7 +144,11 @@ impl Signature {
                 columns.extend(newer.iter().map(|rest| resolved.rest[*rest]));
             }
             Action::Upsert(cells) | Action::Update(cells) => columns.extend(
-                cells.iter().zip(&resolved.rest).filter(|(kind, _)| **kind != CellKind::Keep).map(|(_, column)| *column),
+                cells
+                    .iter()
+                    .zip(&resolved.rest)
+                    .filter(|(kind, _)| **kind != CellKind::Keep)
+                    .map(|(_, column)| *column),
             ),
             Action::Insert => columns.extend(&resolved.rest),
         }
@@ -158,9 +162,10 @@ impl Signature {
         let columns = self.columns(schema);
         let name = |column: usize| quote(&table.columns[column].name);
         let target = format!("{}.{} AS t", quote(namespace), quote(&table.name));
-        let arrays = columns.iter().enumerate().map(|(at, column)| {
-            format!("${}::{}[]", first + at, type_name(table.columns[*column].column_type))
-        });
+        let arrays = columns
+            .iter()
+            .enumerate()
+            .map(|(at, column)| format!("${}::{}[]", first + at, type_name(table.columns[*column].column_type)));
         let given = (0..columns.len()).map(|at| format!("c{at}")).collect::<Vec<_>>().join(", ");
         let source = format!("UNNEST({}) AS u({given})", arrays.collect::<Vec<_>>().join(", "));
         let keys = columns.len().min(resolved.key.len());
@@ -173,7 +178,9 @@ impl Signature {
             let names = list(&columns, |column| name(*column));
             let condition = condition.map(|condition| format!(" WHERE {condition}")).unwrap_or_default();
             let key = list(&resolved.key, |column| name(*column));
-            format!("INSERT INTO {target} ({names}) SELECT {given} FROM {source}{condition} ON CONFLICT ({key}) {conflict}")
+            format!(
+                "INSERT INTO {target} ({names}) SELECT {given} FROM {source}{condition} ON CONFLICT ({key}) {conflict}"
+            )
         };
         match &self.action {
             Action::DeletePrefix(_) | Action::Delete => format!("DELETE FROM {target} USING {source} WHERE {matching}"),
@@ -190,7 +197,8 @@ impl Signature {
                 format!("SELECT {sums_text} FROM {source} JOIN {target} ON {matching}")
             }
             Action::Upsert(cells) => {
-                let (set, guard) = combine(cells, &columns[keys..], name, |at| format!("EXCLUDED.{}", name(columns[keys + at])));
+                let (set, guard) =
+                    combine(cells, &columns[keys..], name, |at| format!("EXCLUDED.{}", name(columns[keys + at])));
                 if set.is_empty() {
                     return insert("DO NOTHING");
                 }
