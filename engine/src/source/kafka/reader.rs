@@ -21,10 +21,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::super::buffer::Tag;
 use super::super::{SourceError, SourceEvent};
-use super::raw::{Client, Failure, LogSide, Message, Place, Polled, TopicFacts};
-use super::verdict::{self, About, Evidence, Meaning, Troubles};
+use super::raw::{Client, Failure, Message, Place, Polled};
+use super::verdict::{self, About, Meaning, Troubles};
 use super::{Link, config_error, transient};
-use crate::checkpoint::LogBounds;
 use crate::event::{Event, OFFSET_MAX, TopicPartition};
 
 /// Records that are handed over under one lock, at most, and their bytes.

@@ -11,7 +11,6 @@ use super::{
     TOPICS_EVERY,
 };
 use crate::checkpoint::LogBounds;
-use crate::event::TopicPartition;
 
 impl Session<'_> {
     /// Asks what is due to be known.
