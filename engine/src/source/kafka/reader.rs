@@ -529,7 +529,9 @@ impl<'l> Session<'l> {
             let topic = topic.clone();
             (0..*count).map(move |partition| TopicPartition::new(topic.clone(), partition))
         };
-        self.facts.iter().flat_map(all).chain(self.group.iter().cloned()).collect()
+        // What is held stays held while we are the one: a topic that can't be seen for a moment is not given back.
+        let held = self.parts.iter().map(|part| part.partition.clone());
+        self.facts.iter().flat_map(all).chain(self.group.iter().cloned()).chain(held).collect()
     }
 
     /// Takes in and lets go what the target says; gives back what was being read and must be unassigned.
