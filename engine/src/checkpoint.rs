@@ -104,17 +104,35 @@ impl Checkpoint {
         if let (Some(stored), Some(found)) = (&self.topic_id, &log.topic_id)
             && stored != found
         {
-            let reason = format!("the topic was deleted and created again: its id was {stored} and is {found}; the checkpoint {next} belongs to the former one");
-            return halt("topic_recreated", reason, "rebuild the projection from the new topic, or restore the former one");
+            let reason = format!(
+                "the topic was deleted and created again: its id was {stored} and is {found}; the checkpoint {next} belongs to the former one"
+            );
+            return halt(
+                "topic_recreated",
+                reason,
+                "rebuild the projection from the new topic, or restore the former one",
+            );
         }
         if next < start {
             let lost = start - next;
-            let reason = format!("the log begins at {start}: retention removed [{next}, {start}), {lost} offsets that were not applied yet");
-            return halt("retention_gap", reason, "restore the missing events, rebuild from what the log still holds, or accept the gap by moving the checkpoint");
+            let reason = format!(
+                "the log begins at {start}: retention removed [{next}, {start}), {lost} offsets that were not applied yet"
+            );
+            return halt(
+                "retention_gap",
+                reason,
+                "restore the missing events, rebuild from what the log still holds, or accept the gap by moving the checkpoint",
+            );
         }
         if next > end {
-            let reason = format!("the log ends at {end}, before the checkpoint {next}: it was truncated, restored or created again");
-            return halt("offset_beyond_end", reason, "rebuild the projection from the log as it is now, or restore the log");
+            let reason = format!(
+                "the log ends at {end}, before the checkpoint {next}: it was truncated, restored or created again"
+            );
+            return halt(
+                "offset_beyond_end",
+                reason,
+                "rebuild the projection from the log as it is now, or restore the log",
+            );
         }
         Ok(())
     }
@@ -142,7 +160,12 @@ mod tests {
     #[test]
     fn a_log_that_betrays_is_named() {
         let id = |id: &str| Some(id.to_owned());
-        let stored = Checkpoint { partition: TopicPartition::new("orders", 0), next_offset: 10, owner_epoch: 1, topic_id: id("a") };
+        let stored = Checkpoint {
+            partition: TopicPartition::new("orders", 0),
+            next_offset: 10,
+            owner_epoch: 1,
+            topic_id: id("a"),
+        };
         let log = |start, end, topic_id| LogBounds { partition: stored.partition.clone(), start, end, topic_id };
         for (log, code) in [
             (log(0, 10, id("a")), None),

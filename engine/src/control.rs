@@ -106,7 +106,8 @@ impl Control {
         }
         if !config.plugins_dir.is_dir() {
             let dir = config.plugins_dir.display();
-            let message = format!("the plugins folder {dir} does not exist: create it (mkdir -p {dir}) or set plugins_dir");
+            let message =
+                format!("the plugins folder {dir} does not exist: create it (mkdir -p {dir}) or set plugins_dir");
             return Err(StartError { message });
         }
         let host = open_host(&config)?;
@@ -169,8 +170,9 @@ impl Control {
     fn watch_plugins(&self) -> Result<(), StartError> {
         let (tell, mut told) = mpsc::unbounded_channel();
         let dir = self.shared.config.plugins_dir.clone();
-        watch::watch(dir, move |found| tell.send(found).is_ok())
-            .map_err(|error| StartError { message: format!("cannot start a thread to watch the plugins folder: {error}") })?;
+        watch::watch(dir, move |found| tell.send(found).is_ok()).map_err(|error| StartError {
+            message: format!("cannot start a thread to watch the plugins folder: {error}"),
+        })?;
         let control = self.clone();
         tokio::spawn(async move {
             while let Some(found) = told.recv().await {
@@ -204,7 +206,11 @@ impl Control {
                 let mut state = self.lock();
                 state.rejected.remove(&file);
                 if let Some((name, _)) = state.projections.iter().find(|(_, p)| p.file == file) {
-                    tracing::warn!(file, projection = name, "the file is gone; the build that was read from it goes on until the engine is restarted");
+                    tracing::warn!(
+                        file,
+                        projection = name,
+                        "the file is gone; the build that was read from it goes on until the engine is restarted"
+                    );
                 }
             }
             Found::Settled => {
@@ -219,10 +225,12 @@ impl Control {
 
     /// Loads a build and starts its projection.
     async fn load(&self, file: &str, bytes: Arc<[u8]>) -> Result<(), RejectedPlugin> {
-        let reject = |code: &str, reason: String| RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason };
+        let reject =
+            |code: &str, reason: String| RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason };
         let config = &self.shared.config;
         // The name is inside, so the limits of a projection of another name hold until it is known.
-        let plugin = load(&self.shared.host, bytes.clone(), &config.defaults).await.map_err(|e| reject(e.code, e.message))?;
+        let plugin =
+            load(&self.shared.host, bytes.clone(), &config.defaults).await.map_err(|e| reject(e.code, e.message))?;
         let name = plugin.schema().descriptor.name.clone();
         let settings = config.projections.get(&name).unwrap_or(&config.defaults);
         let plugin = match config.projections.get(&name) {
@@ -234,9 +242,16 @@ impl Control {
                 return Ok(());
             }
             let reason = if other.file == file {
-                format!("projection {name:?} runs the build {} that was read from this file before; restart the engine to run this one ({})", &other.digest[..12], &plugin.digest()[..12])
+                format!(
+                    "projection {name:?} runs the build {} that was read from this file before; restart the engine to run this one ({})",
+                    &other.digest[..12],
+                    &plugin.digest()[..12]
+                )
             } else {
-                format!("projection {name:?} already runs from {}: give this one another name, or remove one of the files", other.file)
+                format!(
+                    "projection {name:?} already runs from {}: give this one another name, or remove one of the files",
+                    other.file
+                )
             };
             let code = if other.file == file { "restart_needed" } else { "name_taken" };
             return Err(reject(code, reason));
@@ -299,12 +314,24 @@ impl Control {
             SourceKind::Kafka => format!("kafka {}", self.shared.config.kafka.bootstrap_servers),
             SourceKind::File => format!("files in {}", self.shared.config.file.dir.display()),
         };
-        let source = ReadyCheck { name: "source", ok: waiting.is_empty(), detail: if waiting.is_empty() { source } else { waiting.join("; ") } };
+        let source = ReadyCheck {
+            name: "source",
+            ok: waiting.is_empty(),
+            detail: if waiting.is_empty() { source } else { waiting.join("; ") },
+        };
         vec![
             ReadyCheck { name: "database", ok: database_ok, detail: database },
             source,
-            ReadyCheck { name: "plugins", ok: folder.is_none(), detail: folder.unwrap_or_else(|| self.plugins_dir().display().to_string()) },
-            ReadyCheck { name: "draining", ok: !state.draining, detail: if state.draining { "shutting down" } else { "no" }.to_owned() },
+            ReadyCheck {
+                name: "plugins",
+                ok: folder.is_none(),
+                detail: folder.unwrap_or_else(|| self.plugins_dir().display().to_string()),
+            },
+            ReadyCheck {
+                name: "draining",
+                ok: !state.draining,
+                detail: if state.draining { "shutting down" } else { "no" }.to_owned(),
+            },
         ]
     }
 
@@ -401,7 +428,8 @@ fn make_source(config: &Config, schema: &Arc<Schema>) -> MakeSource {
     let topics: Vec<String> = schema.descriptor.topics.iter().map(|topic| topic.name.clone()).collect();
     match config.source {
         SourceKind::File => {
-            let settings = FileSettings { dir: config.file.dir.clone(), topics, buffer_bytes_max: config.kafka.buffer_bytes_max };
+            let settings =
+                FileSettings { dir: config.file.dir.clone(), topics, buffer_bytes_max: config.kafka.buffer_bytes_max };
             Box::new(move |_: &Generation| Ok(Box::new(FileSource::start(settings)?) as Box<dyn Source>))
         }
         SourceKind::Kafka => {
@@ -412,7 +440,10 @@ fn make_source(config: &Config, schema: &Arc<Schema>) -> MakeSource {
                 topics,
                 serial: schema.is_serial(),
                 buffer_bytes_max: config.kafka.buffer_bytes_max,
-                properties: properties.into_iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
+                properties: properties
+                    .into_iter()
+                    .map(|(key, value)| (key.clone(), value.expose().to_owned()))
+                    .collect(),
             };
             Box::new(move |_: &Generation| Ok(Box::new(KafkaSource::start(settings)?) as Box<dyn Source>))
         }

@@ -73,7 +73,8 @@ pub struct Runner {
 impl Runner {
     /// Starts the projection in a task of its own.
     pub fn start(parts: Parts) -> Self {
-        let (publish, status) = watch::channel(status::starting(parts.plugin.schema(), parts.plugin.digest(), &parts.plugin_file));
+        let (publish, status) =
+            watch::channel(status::starting(parts.plugin.schema(), parts.plugin.digest(), &parts.plugin_file));
         let (stop, stopped) = mpsc::channel(1);
         let task = tokio::spawn(run(parts, publish, stopped));
         Self { status, stop, task }
@@ -617,7 +618,8 @@ impl Shell {
         let now = now_ms();
         let partitions = checkpoints.iter().map(|(partition, next)| {
             let end = ends.iter().find(|end| end.partition == *partition);
-            let first = self.unapplied.get(partition).and_then(|waiting| waiting.front()).map(|(_, timestamp)| *timestamp);
+            let first =
+                self.unapplied.get(partition).and_then(|waiting| waiting.front()).map(|(_, timestamp)| *timestamp);
             status::partition(partition, *next, end, first, now)
         });
         let partitions: Vec<PartitionStatus> = partitions.collect();
@@ -633,7 +635,8 @@ fn now_ms() -> i64 {
 /// How long to wait after so many failures in a row: 0.1 s doubling up to 5 s, of which a random half.
 fn pause(attempt: u32) -> Duration {
     use std::hash::{BuildHasher, Hasher};
-    let full = Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
+    let full =
+        Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
 }
@@ -680,10 +683,20 @@ fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
 
 fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
     let (code, remedy) = match fault.kind {
-        EventFaultKind::Rejected => ("event_rejected", "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine"),
-        EventFaultKind::Halted => ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine"),
-        EventFaultKind::Trapped => ("event_trapped", "mend the plugin where the reason points, put the build into plugins/ and restart the engine"),
-        EventFaultKind::Invalid => ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits"),
+        EventFaultKind::Rejected => (
+            "event_rejected",
+            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine",
+        ),
+        EventFaultKind::Halted => {
+            ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine")
+        }
+        EventFaultKind::Trapped => (
+            "event_trapped",
+            "mend the plugin where the reason points, put the build into plugins/ and restart the engine",
+        ),
+        EventFaultKind::Invalid => {
+            ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
+        }
     };
     Halt { code, reason: fault.reason.clone(), remedy: remedy.to_owned(), at: at(partition, event) }
 }

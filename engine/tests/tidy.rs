@@ -47,9 +47,10 @@ fn allowed() -> BTreeMap<String, BTreeSet<String>> {
 /// The modules named by `crate::` paths in a file, comments left out.
 fn imports(text: &str) -> BTreeSet<String> {
     let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
-    let names = code.split("crate::").skip(1).map(|rest| {
-        rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>()
-    });
+    let names = code
+        .split("crate::")
+        .skip(1)
+        .map(|rest| rest.chars().take_while(|c| c.is_ascii_lowercase() || *c == '_').collect::<String>());
     names.filter(|name| !name.is_empty()).collect()
 }
 
@@ -67,7 +68,11 @@ fn modules_import_only_what_the_code_map_allows() {
         }
         let may = allowed.get(module).unwrap_or_else(|| panic!("{module} is not in the code map"));
         for import in imports(&fs::read_to_string(&path).unwrap()) {
-            assert!(import == module || may.contains(&import), "{} imports {import}: the code map allows {may:?}", inside.display());
+            assert!(
+                import == module || may.contains(&import),
+                "{} imports {import}: the code map allows {may:?}",
+                inside.display()
+            );
             checked += 1;
         }
     }

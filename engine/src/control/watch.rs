@@ -77,7 +77,8 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
             }
             Err(error) => {
                 watcher = None;
-                if !unreadable && !tell(Found::Unreadable(format!("cannot read the folder {}: {error}", dir.display()))) {
+                if !unreadable && !tell(Found::Unreadable(format!("cannot read the folder {}: {error}", dir.display())))
+                {
                     return;
                 }
                 unreadable = true;

@@ -389,7 +389,9 @@ impl Machine {
             partition.folded = checkpoint.next_offset;
             partition.taken = checkpoint.next_offset;
             // The bounds of a partition that has been ours for a while are old: only the source can tell then.
-            if claim.assigned && let Err(halt) = checkpoint.check(bounds) {
+            if claim.assigned
+                && let Err(halt) = checkpoint.check(bounds)
+            {
                 betrayal.get_or_insert(halt);
                 continue;
             }
@@ -459,7 +461,8 @@ impl Machine {
     fn next_fold(&mut self) -> Option<Action> {
         for (index, writer) in self.writers.iter().enumerate() {
             let ready = self.partitions.values().filter(|p| p.writer == index && matches!(p.claim, Claim::Active(_)));
-            let candidates: Vec<&Partition> = ready.filter(|p| p.head_fits(writer, &self.limits) == Some(true)).collect();
+            let candidates: Vec<&Partition> =
+                ready.filter(|p| p.head_fits(writer, &self.limits) == Some(true)).collect();
             if candidates.is_empty() {
                 continue;
             }
@@ -471,13 +474,13 @@ impl Machine {
     }
 
     fn folded(&mut self, id: ChunkId, next_offset: i64, fault: Option<Halt>) {
-        let Some((tp, partition)) = self.partitions.iter_mut().find(|(_, p)| p.chunks.front().is_some_and(|c| c.id == id))
+        let Some((tp, partition)) =
+            self.partitions.iter_mut().find(|(_, p)| p.chunks.front().is_some_and(|c| c.id == id))
         else {
             return;
         };
         let (Some(chunk), Claim::Active(owner_epoch)) = (partition.chunks.pop_front(), partition.claim) else { return };
-        let advance =
-            Advance { partition: tp.clone(), expected: partition.folded, next: next_offset, owner_epoch };
+        let advance = Advance { partition: tp.clone(), expected: partition.folded, next: next_offset, owner_epoch };
         partition.folded = next_offset;
         let set = &mut self.writers[partition.writer].open;
         set.events += chunk.taken.events;
@@ -534,12 +537,14 @@ impl Machine {
                 continue;
             }
             // A backlog wants large batches, a lone event none: as long as more is on its way the set stays open.
-            let more = self.partitions.values().any(|p| {
-                p.writer == index && matches!(p.claim, Claim::Active(_)) && (p.data || !p.chunks.is_empty())
-            });
+            let more = self
+                .partitions
+                .values()
+                .any(|p| p.writer == index && matches!(p.claim, Claim::Active(_)) && (p.data || !p.chunks.is_empty()));
             let mut of_writer = self.partitions.values().filter(|p| p.writer == index);
             let full = of_writer.any(|p| p.head_fits(writer, &self.limits) == Some(false));
-            let full = full || writer.open.events >= writer.events_max || writer.open.bytes >= self.limits.batch_bytes_max;
+            let full =
+                full || writer.open.events >= writer.events_max || writer.open.bytes >= self.limits.batch_bytes_max;
             if running && more && !full && writer.open.ticks < 2 {
                 continue;
             }
@@ -751,7 +756,8 @@ impl Partition {
         let follows = |a: &Advance| a.owner_epoch == owner_epoch && a.next == self.folded;
         let earlier = |a: &Advance| a.partition == self.bounds.partition && !follows(a);
         let set = &writer.open;
-        let room = set.events + chunk.taken.events <= writer.events_max && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max;
+        let room = set.events + chunk.taken.events <= writer.events_max
+            && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max;
         Some((set.events == 0 || room) && !set.advances.iter().any(earlier))
     }
 }

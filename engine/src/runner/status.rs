@@ -204,7 +204,13 @@ pub(super) fn starting(schema: &Schema, plugin_digest: &str, plugin_file: &str) 
 }
 
 /// The status of one partition. `first_ms` is the timestamp of the first event that was taken and not applied yet.
-pub(super) fn partition(partition: &TopicPartition, next: i64, log: Option<&LogEnd>, first_ms: Option<i64>, now_ms: i64) -> PartitionStatus {
+pub(super) fn partition(
+    partition: &TopicPartition,
+    next: i64,
+    log: Option<&LogEnd>,
+    first_ms: Option<i64>,
+    now_ms: i64,
+) -> PartitionStatus {
     let start = log.and_then(|log| log.start);
     let end = log.and_then(|log| log.end);
     // Expired events are lost, not behind.
@@ -243,7 +249,13 @@ impl Report {
     }
 
     /// Works out the state and tells everybody.
-    pub(super) fn publish(&mut self, generation: &Generation, partitions: Vec<PartitionStatus>, quiet: bool, stopped: bool) {
+    pub(super) fn publish(
+        &mut self,
+        generation: &Generation,
+        partitions: Vec<PartitionStatus>,
+        quiet: bool,
+        stopped: bool,
+    ) {
         let lag_events: Option<i64> = partitions.iter().map(|p| p.lag_events).sum();
         let lag_seconds = partitions.iter().map(|p| p.lag_seconds).try_fold(0.0, |most: f64, s| Some(most.max(s?)));
         let sum = partitions.iter().map(|p| p.next_offset).sum();

@@ -100,7 +100,11 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// Transient, or fatal where the database refuses.
-    fn claim<'a>(&'a self, generation: &'a Generation, partitions: &'a [LogBounds]) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
+    fn claim<'a>(
+        &'a self,
+        generation: &'a Generation,
+        partitions: &'a [LogBounds],
+    ) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
 
     /// The checkpoints as they stand, of all partitions of the generation. Opens a connection of its own.
     ///
@@ -118,13 +122,24 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// Transient, or fatal where the table does not exist.
-    fn rows<'a>(&'a self, generation: &'a Generation, schema: &'a Schema, table: usize, limit: Option<u64>) -> BoxFuture<'a, Result<TableRows, SinkError>>;
+    fn rows<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+        table: usize,
+        limit: Option<u64>,
+    ) -> BoxFuture<'a, Result<TableRows, SinkError>>;
 
     /// The canonical digest of a table's rows as 64 hexadecimal digits: equal where the rows are, whatever the database.
     ///
     /// # Errors
     /// As for [`Sink::rows`].
-    fn digest<'a>(&'a self, generation: &'a Generation, schema: &'a Schema, table: usize) -> BoxFuture<'a, Result<String, SinkError>>;
+    fn digest<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+        table: usize,
+    ) -> BoxFuture<'a, Result<String, SinkError>>;
 
     /// Whether the database answers, and what it is: its product and version for people.
     ///

@@ -417,9 +417,15 @@ mod tests {
     #[derive(Clone, Debug)]
     enum Step {
         /// Log offsets: what is visible among the next `0..span` of the reader's position.
-        Read { visible: Vec<bool>, back: i64 },
+        Read {
+            visible: Vec<bool>,
+            back: i64,
+        },
         End,
-        Take { events_max: usize, bytes_max: usize },
+        Take {
+            events_max: usize,
+            bytes_max: usize,
+        },
         Restart(i64),
         Release,
         Revoke,

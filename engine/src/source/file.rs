@@ -60,7 +60,12 @@ impl FileSource {
     /// Fatal ones: no topic, a topic's name that is not the name of a folder, no thread.
     pub fn start(settings: FileSettings) -> Result<Self, SourceError> {
         if settings.topics.is_empty() {
-            return Err(error(ErrorKind::Fatal, "no_topics", "the projection names no topic", "name one in the plugin"));
+            return Err(error(
+                ErrorKind::Fatal,
+                "no_topics",
+                "the projection names no topic",
+                "name one in the plugin",
+            ));
         }
         if let Some(topic) = settings.topics.iter().find(|topic| !is_folder_name(topic)) {
             let reason = format!("topic {topic:?} can't be the name of a folder");
@@ -394,12 +399,7 @@ impl Tail {
 
     /// Reads complete lines from line `from` on, about a piece of them. With the events comes what is wrong with the line after
     /// them, if anything.
-    fn read(
-        &mut self,
-        tag: Tag,
-        from: i64,
-        piece: &mut Vec<u8>,
-    ) -> std::io::Result<(Vec<Event>, Option<SourceError>)> {
+    fn read(&mut self, tag: Tag, from: i64, piece: &mut Vec<u8>) -> std::io::Result<(Vec<Event>, Option<SourceError>)> {
         let (mut line, mut at) = match self.cursor {
             Some((cursor_tag, line, at)) if cursor_tag == tag && line == from => (line, at),
             _ => {
@@ -444,12 +444,7 @@ impl Tail {
 
     /// Fills `piece` with the byte before `at` and the bytes from `at` on, with one whole line at least, and gives the
     /// number of the latter.
-    fn piece(
-        &self,
-        file: &mut File,
-        at: u64,
-        piece: &mut Vec<u8>,
-    ) -> std::io::Result<Result<usize, SourceError>> {
+    fn piece(&self, file: &mut File, at: u64, piece: &mut Vec<u8>) -> std::io::Result<Result<usize, SourceError>> {
         let mut want = PIECE_BYTES;
         loop {
             piece.clear();

@@ -204,7 +204,10 @@ impl Source for KafkaSource {
         Box::pin(async move {
             let Some(closed) = closed else { return };
             if tokio::time::timeout(CLOSE_MAX, closed).await.is_err() {
-                tracing::warn!(group = self.link.settings.group_id, "the consumer did not close in time; left to itself");
+                tracing::warn!(
+                    group = self.link.settings.group_id,
+                    "the consumer did not close in time; left to itself"
+                );
             }
         })
     }
@@ -218,9 +221,8 @@ impl Drop for KafkaSource {
 
 /// The librdkafka configuration without a group: what a consumer and a probe share.
 fn base_config(settings: &KafkaSettings) -> Result<ClientConfig, SourceError> {
-    check_properties(settings.properties.keys().map(String::as_str)).map_err(|refused| {
-        fatal("bad_kafka_property", refused.join("; "), "remove it from [kafka.properties]")
-    })?;
+    check_properties(settings.properties.keys().map(String::as_str))
+        .map_err(|refused| fatal("bad_kafka_property", refused.join("; "), "remove it from [kafka.properties]"))?;
     let mut config = ClientConfig::new();
     // Defaults that a user may change.
     for (key, value) in [

@@ -24,7 +24,9 @@ pub use kafka::{KafkaSettings, KafkaSource, check_properties, probe};
 
 /// Told by the runner where the partitions of an assignment begin. Partitions left out are not delivered.
 /// Dropping it unanswered leaves the whole assignment undelivered.
-pub struct StartReply(Box<dyn FnOnce(Vec<(TopicPartition, i64)>) + Send>);
+pub struct StartReply(Box<Answer>);
+
+type Answer = dyn FnOnce(Vec<(TopicPartition, i64)>) + Send;
 
 impl StartReply {
     /// A reply that calls `start` once.

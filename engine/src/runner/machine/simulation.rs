@@ -117,7 +117,14 @@ impl Engine {
         }
     }
 
-    fn take(&mut self, log: &Log, random: &mut Random, id: ChunkId, tp: &TopicPartition, events_max: usize) -> Option<Taken> {
+    fn take(
+        &mut self,
+        log: &Log,
+        random: &mut Random,
+        id: ChunkId,
+        tp: &TopicPartition,
+        events_max: usize,
+    ) -> Option<Taken> {
         let position = self.positions.get_mut(tp)?;
         if *position >= log.end || random.one_in(8) {
             return None;
@@ -208,7 +215,8 @@ impl Database {
             return Err(CommitFailure::Failed(failure(ErrorKind::Poison)));
         }
         for a in advances {
-            let expected: Vec<i64> = log.visible[&a.partition].iter().copied().filter(|o| (a.expected..a.next).contains(o)).collect();
+            let expected: Vec<i64> =
+                log.visible[&a.partition].iter().copied().filter(|o| (a.expected..a.next).contains(o)).collect();
             let got: Vec<i64> = rows.iter().filter(|(tp, _)| *tp == a.partition).map(|(_, o)| *o).collect();
             assert_eq!(got, expected, "{a:?}");
             self.rows.entry(a.partition.clone()).or_default().extend(got);
@@ -345,7 +353,9 @@ fn heal(
     let faulty = partitions.iter().any(|tp| first_fault(tp).is_some());
     assert_eq!(engines[0].halted, faulty, "seed {seed}: halted exactly where an event is at fault");
     if engines[0].halted {
-        let stands = partitions.iter().any(|tp| first_fault(tp).is_some_and(|f| database.checkpoints.get(tp).is_none_or(|c| c.0 <= f)));
+        let stands = partitions
+            .iter()
+            .any(|tp| first_fault(tp).is_some_and(|f| database.checkpoints.get(tp).is_none_or(|c| c.0 <= f)));
         assert!(stands, "seed {seed}");
     }
     engines[0].input(log, random, Input::Stop);

@@ -202,7 +202,8 @@ async fn reopen(
     for table in &schema.descriptor.tables {
         for place in [&namespace, &generation.projection] {
             let name = format!("{}.{}", sql::quote(place), sql::quote(&table.name));
-            let row = sqlx::query("SELECT to_regclass($1::text) IS NOT NULL").bind(&name).fetch_one(&mut *connection).await?;
+            let row =
+                sqlx::query("SELECT to_regclass($1::text) IS NOT NULL").bind(&name).fetch_one(&mut *connection).await?;
             if !row.try_get::<bool, _>(0)? {
                 return Err(refused(
                     "table_missing",

@@ -12,9 +12,9 @@ use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
 use super::connection::{Database, Overdue, bounded};
 use super::failure::Failure;
+use super::namespace;
 use super::plan::{self, Step};
 use super::wire::Array;
-use super::namespace;
 use crate::change::{ChangeSet, Schema};
 use crate::checkpoint::{Advance, Generation};
 use crate::error::ErrorKind;
@@ -83,14 +83,18 @@ impl PostgresWriter {
             return Err(SinkError {
                 kind: ErrorKind::Fatal,
                 code: "bug",
-                message: format!("{}: a change set without checkpoints or with torn rows; report this", self.generation),
+                message: format!(
+                    "{}: a change set without checkpoints or with torn rows; report this",
+                    self.generation
+                ),
             });
         }
         let namespace = namespace(&self.generation);
         let schema = &self.schema;
         let mut short = None;
         if rows.short {
-            let key = (rows.steps.iter().map(|step| step.signature.clone()).collect::<Vec<_>>(), !rows.locks.is_empty());
+            let key =
+                (rows.steps.iter().map(|step| step.signature.clone()).collect::<Vec<_>>(), !rows.locks.is_empty());
             short = self.short_texts.get(&key).cloned();
             if short.is_none() && self.short_texts.len() < SHORT_TEXTS_MAX {
                 let text: Arc<str> = sql::one_statement(schema, &namespace, &key.0, key.1).into();

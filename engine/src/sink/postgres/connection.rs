@@ -10,8 +10,8 @@ use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
-use super::failure::Failure;
 use super::PostgresSettings;
+use super::failure::Failure;
 use crate::error::ErrorKind;
 use crate::sink::{SinkError, sql};
 
@@ -38,12 +38,12 @@ impl Database {
         let options: PgConnectOptions = settings.url.parse().map_err(|error: sqlx::Error| SinkError {
             kind: ErrorKind::Fatal,
             code: "database_url",
-            message: format!("the connection URL of the database: {error}; it looks like postgres://user:password@host:5432/database"),
+            message: format!(
+                "the connection URL of the database: {error}; it looks like postgres://user:password@host:5432/database"
+            ),
         })?;
-        let options = options
-            .application_name("laterna")
-            .statement_cache_capacity(STATEMENTS_MAX)
-            .disable_statement_logging();
+        let options =
+            options.application_name("laterna").statement_cache_capacity(STATEMENTS_MAX).disable_statement_logging();
         let host = match options.get_socket() {
             Some(socket) => socket.display().to_string(),
             None => format!("{}:{}", options.get_host(), options.get_port()),
@@ -82,7 +82,9 @@ impl Database {
                 return Err(SinkError {
                     kind: ErrorKind::Transient,
                     code: "database_unreachable",
-                    message: format!("{tried}: no answer within {limit:?}; check host, port and firewall; it is tried again"),
+                    message: format!(
+                        "{tried}: no answer within {limit:?}; check host, port and firewall; it is tried again"
+                    ),
                 });
             }
         };
@@ -100,7 +102,9 @@ impl Database {
             return Err(SinkError {
                 kind: ErrorKind::Fatal,
                 code: "database_too_old",
-                message: format!("{tried}: its version is {version}, and PostgreSQL 12 (120000) is the oldest that works"),
+                message: format!(
+                    "{tried}: its version is {version}, and PostgreSQL 12 (120000) is the oldest that works"
+                ),
             });
         }
         Ok(connection)
@@ -119,7 +123,12 @@ impl Database {
 
     /// Runs `work` on a connection that is not a writer's, on an idle one if there is one. It must be harmless to run twice:
     /// where an idle connection turns out to be dead, it goes again on a new one.
-    pub(super) async fn run<T, W>(self: &Arc<Self>, limit: Option<Duration>, tried: String, work: W) -> Result<T, SinkError>
+    pub(super) async fn run<T, W>(
+        self: &Arc<Self>,
+        limit: Option<Duration>,
+        tried: String,
+        work: W,
+    ) -> Result<T, SinkError>
     where
         T: Send + 'static,
         W: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync + 'static,
@@ -154,7 +163,12 @@ impl Database {
     }
 
     /// Runs `work` on a new connection.
-    pub(super) async fn run_fresh<T, W>(self: &Arc<Self>, limit: Duration, tried: String, work: W) -> Result<T, SinkError>
+    pub(super) async fn run_fresh<T, W>(
+        self: &Arc<Self>,
+        limit: Duration,
+        tried: String,
+        work: W,
+    ) -> Result<T, SinkError>
     where
         T: Send + 'static,
         W: for<'c> Fn(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + Sync + 'static,

@@ -66,7 +66,8 @@ impl Failure {
         match database_error(&error) {
             Some(database) => {
                 let (kind, code, remedy) = classify(database.code());
-                let mut message = format!("{tried}: PostgreSQL says: {} (SQLSTATE {})", database.message(), database.code());
+                let mut message =
+                    format!("{tried}: PostgreSQL says: {} (SQLSTATE {})", database.message(), database.code());
                 if let Some(table) = database.table() {
                     let column = database.column().map(|column| format!(".{column}")).unwrap_or_default();
                     let schema = database.schema().map(|schema| format!("{schema}.")).unwrap_or_default();
@@ -79,17 +80,15 @@ impl Failure {
             }
             None => {
                 let (kind, code, remedy) = match &error {
-                    sqlx::Error::Tls(_) => (
+                    sqlx::Error::Tls(_) => {
+                        (ErrorKind::Fatal, "database_tls", "check sslmode and the certificates in the connection URL")
+                    }
+                    sqlx::Error::Configuration(_) => (ErrorKind::Fatal, "database_url", "correct the connection URL"),
+                    sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => (
                         ErrorKind::Fatal,
-                        "database_tls",
-                        "check sslmode and the certificates in the connection URL",
+                        "database_protocol",
+                        "report this with the message; the table was changed by hand?",
                     ),
-                    sqlx::Error::Configuration(_) => {
-                        (ErrorKind::Fatal, "database_url", "correct the connection URL")
-                    }
-                    sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. } | sqlx::Error::Encode(_) => {
-                        (ErrorKind::Fatal, "database_protocol", "report this with the message; the table was changed by hand?")
-                    }
                     _ => (ErrorKind::Transient, "database_unreachable", "it is tried again"),
                 };
                 SinkError { kind, code, message: format!("{tried}: {error}; {remedy}") }
@@ -129,7 +128,9 @@ pub(super) fn classify(sqlstate: &str) -> (ErrorKind, &'static str, &'static str
             "permission_denied",
             "give the user the right: it needs CREATE on the database, and to own what laterna has created",
         ),
-        "28000" | "28P01" => (Fatal, "database_login", "check user and password in the connection URL, and pg_hba.conf"),
+        "28000" | "28P01" => {
+            (Fatal, "database_login", "check user and password in the connection URL, and pg_hba.conf")
+        }
         "3D000" => (Fatal, "database_missing", "create the database, or correct the connection URL"),
         _ => match sqlstate.get(..2).unwrap_or_default() {
             "08" => (Transient, "database_unreachable", "it is tried again"),
@@ -158,7 +159,10 @@ mod tests {
                 ][..],
             ),
             (Poison, &["22003", "22012", "22P02", "22021", "23502", "23505", "23514"]),
-            (Fatal, &["42P01", "42703", "42501", "42601", "42804", "28P01", "28000", "3D000", "3F000", "25001", "", "4"]),
+            (
+                Fatal,
+                &["42P01", "42703", "42501", "42601", "42804", "28P01", "28000", "3D000", "3F000", "25001", "", "4"],
+            ),
         ] {
             for code in codes {
                 assert_eq!(classify(code).0, kind, "{code}");

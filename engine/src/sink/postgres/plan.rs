@@ -148,7 +148,9 @@ impl Groups<'_> {
     /// Has the server check running sums of which the end does not tell whether they stayed within 64 bits.
     fn check(&mut self, key: &Key, cells: &[Cell]) {
         let turns = |cell: &Cell| match cell {
-            Cell::Add(Sum::Integer { total, highest, lowest }) => *highest > (*total).max(0) || *lowest < (*total).min(0),
+            Cell::Add(Sum::Integer { total, highest, lowest }) => {
+                *highest > (*total).max(0) || *lowest < (*total).min(0)
+            }
             _ => false,
         };
         if !cells.iter().any(turns) {

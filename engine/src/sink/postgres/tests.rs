@@ -70,7 +70,8 @@ fn column(name: &str, column_type: ColumnType, nullable: bool) -> Column {
 }
 
 fn assign(assignments: &[(&str, Operation)]) -> Vec<Assignment> {
-    let assignment = |(column, operation): &(&str, Operation)| Assignment { column: (*column).into(), operation: *operation };
+    let assignment =
+        |(column, operation): &(&str, Operation)| Assignment { column: (*column).into(), operation: *operation };
     assignments.iter().map(assignment).collect()
 }
 
@@ -149,7 +150,10 @@ fn schema() -> Arc<Schema> {
                 ("u", O::Min),
             ])),
         ),
-        on("wide", Action::Upsert(assign(&[("i", O::SetIfNull), ("t", O::SetIfNull), ("j", O::SetIfNull), ("f", O::Max)]))),
+        on(
+            "wide",
+            Action::Upsert(assign(&[("i", O::SetIfNull), ("t", O::SetIfNull), ("j", O::SetIfNull), ("f", O::Max)])),
+        ),
         on("wide", Action::Update(assign(&[("t", O::Set), ("b", O::Set), ("i", O::Add), ("d", O::Max)]))),
         on("wide", Action::Update(assign(&[("ts", O::Min), ("t", O::Min), ("u", O::Max), ("y", O::SetIfNull)]))),
         on("wide", Action::Insert(vec!["i".into(), "t".into(), "j".into()])),
@@ -236,7 +240,8 @@ impl Bench {
     }
 
     async fn commit(&mut self, changes: &[Change]) -> Result<(), CommitError> {
-        let set = set(&self.schema, self.checkpoints.iter().map(|checkpoint| advance(checkpoint, 10)).collect(), changes);
+        let set =
+            set(&self.schema, self.checkpoints.iter().map(|checkpoint| advance(checkpoint, 10)).collect(), changes);
         self.writer.commit(&set).await?;
         self.checkpoints.iter_mut().for_each(|checkpoint| checkpoint.next_offset += 10);
         Ok(())
@@ -280,7 +285,8 @@ async fn opening_is_idempotent_and_safe_when_engines_do_it_at_once() {
     let again = database.sink().await.open(&schema, "e").await.unwrap();
     assert!(!again.created);
     let mut connection = database.connection().await;
-    let row = sqlx::query("SELECT state, plugin_digest FROM laterna.generation").fetch_one(&mut connection).await.unwrap();
+    let row =
+        sqlx::query("SELECT state, plugin_digest FROM laterna.generation").fetch_one(&mut connection).await.unwrap();
     assert_eq!((row.get::<String, _>(0), row.get::<String, _>(1)), ("live".into(), "e".into()));
     run(&mut connection, "SELECT id, part, j FROM shop.wide; SELECT * FROM shop.versions").await;
     database.drop().await;
@@ -447,11 +453,15 @@ async fn a_lost_connection_is_told_as_what_it_is() {
     bench.commit(&[add("a", 1)]).await.unwrap();
     // Between commits: the short form can't know, the long form can.
     run(&mut admin, TERMINATE).await;
-    assert!(matches!(bench.commit(&[add("a", 1)]).await, Err(CommitError::Unknown(error)) if error.kind == ErrorKind::Transient));
+    assert!(
+        matches!(bench.commit(&[add("a", 1)]).await, Err(CommitError::Unknown(error)) if error.kind == ErrorKind::Transient)
+    );
     assert_eq!(bench.stored().await[0].next_offset, 15);
     bench.commit(&[add("a", 1)]).await.unwrap();
     run(&mut admin, TERMINATE).await;
-    assert!(matches!(bench.commit(&many(1)).await, Err(CommitError::Failed(error)) if error.kind == ErrorKind::Transient));
+    assert!(
+        matches!(bench.commit(&many(1)).await, Err(CommitError::Failed(error)) if error.kind == ErrorKind::Transient)
+    );
     bench.commit(&[add("a", 1)]).await.unwrap();
     assert_eq!(bench.sums().await, BTreeMap::from([("a".into(), Some(3))]));
     // Between two statements of a transaction: somebody holds a row that it needs.
@@ -518,7 +528,11 @@ async fn writers_on_shared_rows_do_not_deadlock() {
                             0 => add(&id, 1),
                             _ => Change {
                                 shape: ADD - 1,
-                                values: vec![PluginValue::Text(id), PluginValue::Integer(1), PluginValue::Decimal("0.5".into())],
+                                values: vec![
+                                    PluginValue::Text(id),
+                                    PluginValue::Integer(1),
+                                    PluginValue::Decimal("0.5".into()),
+                                ],
                             },
                         }
                     })
@@ -551,22 +565,52 @@ fn value(column_type: ColumnType, nullable: bool) -> BoxedStrategy<PluginValue> 
             prop_oneof![6 => -3_i64..4, 1 => pick(&[i64::MAX, i64::MIN, i64::MAX - 2])].prop_map(P::Integer).boxed()
         }
         ColumnType::Float => pick(&[0.0, -0.0, 1.5, -2.25, 0.1, 1e300, -1e300, 5e-324]).prop_map(P::Float).boxed(),
-        ColumnType::Decimal => {
-            pick(&["0", "0.00", "1", "1.0", "1.00", "-2.5", "12345678901234567890.123456789", "1e-30", "-3e20", "10000", "0.0001"])
-                .prop_map(|text| P::Decimal(text.into()))
-                .boxed()
+        ColumnType::Decimal => pick(&[
+            "0",
+            "0.00",
+            "1",
+            "1.0",
+            "1.00",
+            "-2.5",
+            "12345678901234567890.123456789",
+            "1e-30",
+            "-3e20",
+            "10000",
+            "0.0001",
+        ])
+        .prop_map(|text| P::Decimal(text.into()))
+        .boxed(),
+        ColumnType::Text => pick(&[
+            "",
+            "a",
+            "A",
+            "b",
+            "ä",
+            "z",
+            "Z ",
+            "\u{1F600}",
+            "\u{FFFD}",
+            "a'b\"c\\",
+            "{x,\"y\"}",
+            "NULL",
+            "\u{1}",
+        ])
+        .prop_map(|text| P::Text(text.into()))
+        .boxed(),
+        ColumnType::Bytes => {
+            pick(&[&b""[..], b"\0", b"\xff\x00", b"abc"]).prop_map(|bytes| P::Bytes(bytes.to_vec())).boxed()
         }
-        ColumnType::Text => {
-            pick(&["", "a", "A", "b", "ä", "z", "Z ", "\u{1F600}", "\u{FFFD}", "a'b\"c\\", "{x,\"y\"}", "NULL", "\u{1}"])
-                .prop_map(|text| P::Text(text.into()))
-                .boxed()
-        }
-        ColumnType::Bytes => pick(&[&b""[..], b"\0", b"\xff\x00", b"abc"]).prop_map(|bytes| P::Bytes(bytes.to_vec())).boxed(),
-        ColumnType::Timestamp => {
-            pick(&[0, 1, -1, 946_684_800_000_000, 1_700_000_000_123_456, -62_135_596_800_000_000, 4_102_444_800_000_000])
-                .prop_map(P::Timestamp)
-                .boxed()
-        }
+        ColumnType::Timestamp => pick(&[
+            0,
+            1,
+            -1,
+            946_684_800_000_000,
+            1_700_000_000_123_456,
+            -62_135_596_800_000_000,
+            4_102_444_800_000_000,
+        ])
+        .prop_map(P::Timestamp)
+        .boxed(),
         ColumnType::Date => pick(&[0, 1, -1, 10_957, 19_000, -719_162, 2_932_896]).prop_map(P::Date).boxed(),
         ColumnType::Uuid => pick(&[
             "00000000-0000-0000-0000-000000000000",
@@ -692,7 +736,10 @@ fn commits_leave_what_the_interpreter_leaves() {
                         let digest = bench.sink.digest(&bench.generation, &schema, table).await.unwrap();
                         prop_assert_eq!(digest, model_digest(&model, &schema, table));
                     }
-                    prop_assert_eq!(all_rows(&bench.sink, &bench.generation, &schema).await, model_rows(&model, &schema));
+                    prop_assert_eq!(
+                        all_rows(&bench.sink, &bench.generation, &schema).await,
+                        model_rows(&model, &schema)
+                    );
                 }
                 Ok(())
             })
@@ -723,10 +770,18 @@ async fn rows_come_in_key_order_up_to_a_limit() {
 async fn how_long_a_row_takes() {
     let database = TestDatabase::create().await;
     let sink = database.sink().await;
-    let columns = [("c", ColumnType::Text), ("n", ColumnType::Integer), ("m", ColumnType::Decimal), ("at", ColumnType::Timestamp)];
+    let columns = [
+        ("c", ColumnType::Text),
+        ("n", ColumnType::Integer),
+        ("m", ColumnType::Decimal),
+        ("at", ColumnType::Timestamp),
+    ];
     let table = Table {
         name: "orders".into(),
-        columns: std::iter::once(("id", ColumnType::Text)).chain(columns).map(|(name, of)| column(name, of, false)).collect(),
+        columns: std::iter::once(("id", ColumnType::Text))
+            .chain(columns)
+            .map(|(name, of)| column(name, of, false))
+            .collect(),
         primary_key: vec!["id".into()],
         indexes: vec![],
         partitioning: Partitioning::ByPartition,
@@ -764,7 +819,11 @@ async fn how_long_a_row_takes() {
             let commit = began.elapsed();
             checkpoint.next_offset += 1;
             let each = |time: Duration| time.as_secs_f64() * 1e6 / rows as f64;
-            println!("{rows:6} rows, round {round}: plan {:7.2} us/row, commit {:8.2} us/row", each(plan), each(commit));
+            println!(
+                "{rows:6} rows, round {round}: plan {:7.2} us/row, commit {:8.2} us/row",
+                each(plan),
+                each(commit)
+            );
         }
     }
     database.drop().await;

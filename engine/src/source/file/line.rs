@@ -185,7 +185,8 @@ fn rfc3339_ms(text: &str) -> Option<i64> {
     };
     // Days since 1970-01-01 in the Gregorian calendar, years counted from March.
     let (y, m) = if month <= 2 { (year - 1, month + 9) } else { (year, month - 3) };
-    let days = 365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 1 - 719_468;
+    let days =
+        365 * y + y.div_euclid(4) - y.div_euclid(100) + y.div_euclid(400) + (153 * m + 2) / 5 + day - 1 - 719_468;
     let seconds = ((days * 24 + hour) * 60 + minute - offset_minutes) * 60 + second;
     let all = seconds * 1000 + ms;
     (all >= 0).then_some(all)
@@ -201,7 +202,8 @@ mod tests {
 
     #[test]
     fn a_line_becomes_the_event_it_says() {
-        let line = br#"{"key":"k\u00e4","value":{"b": 1e5, "a" : "x \" y"},"headers":{"h":"1","n":null},"timestamp":5}"#;
+        let line =
+            br#"{"key":"k\u00e4","value":{"b": 1e5, "a" : "x \" y"},"headers":{"h":"1","n":null},"timestamp":5}"#;
         let event = parse_line(line, 7).unwrap();
         assert_eq!(event.offset, 7);
         assert_eq!(event.timestamp_ms, 5);
@@ -221,7 +223,12 @@ mod tests {
         // An object that only looks like bytes is a value like any other.
         let event = parse_line(br#"{"value":{"base64":"AP8=","more":1}}"#, 0).unwrap();
         assert_eq!(event.value.as_deref(), Some(br#"{"base64":"AP8=","more":1}"#.as_slice()));
-        for (json, bytes) in [("[1, 2]", "[1,2]"), ("1.50", "1.50"), ("true", "true"), ("123456789012345678901", "123456789012345678901")] {
+        for (json, bytes) in [
+            ("[1, 2]", "[1,2]"),
+            ("1.50", "1.50"),
+            ("true", "true"),
+            ("123456789012345678901", "123456789012345678901"),
+        ] {
             let event = parse_line(format!(r#"{{"value":{json}}}"#).as_bytes(), 0).unwrap();
             assert_eq!(event.value.as_deref(), Some(bytes.as_bytes()));
         }

@@ -42,15 +42,16 @@ impl ConsumerContext for Ear {}
 /// The brokers do not answer, refuse us, or lack a topic (all transient), or the configuration is wrong (fatal).
 pub async fn probe(settings: &KafkaSettings) -> Result<String, SourceError> {
     let settings = settings.clone();
-    tokio::task::spawn_blocking(move || look(&settings))
-        .await
-        .unwrap_or_else(|error| Err(fatal("probe_failed", format!("the look at kafka broke off: {error}"), "report this")))
+    tokio::task::spawn_blocking(move || look(&settings)).await.unwrap_or_else(|error| {
+        Err(fatal("probe_failed", format!("the look at kafka broke off: {error}"), "report this"))
+    })
 }
 
 fn look(settings: &KafkaSettings) -> Result<String, SourceError> {
     let servers = &settings.bootstrap_servers;
     let config = base_config(settings)?;
-    let consumer = BaseConsumer::from_config_and_context(&config, Ear::default()).map_err(|error| config_error(&error))?;
+    let consumer =
+        BaseConsumer::from_config_and_context(&config, Ear::default()).map_err(|error| config_error(&error))?;
     let until = Instant::now() + PROBE_MAX;
     let (mut lines, mut missing) = (Vec::new(), Vec::new());
     for topic in &settings.topics {

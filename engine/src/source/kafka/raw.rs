@@ -85,12 +85,22 @@ pub(super) enum Polled<'c> {
     Message(Message<'c>),
     /// The fetcher stands at `offset`, and there is nothing visible at it.
     Eof(Place),
-    Error { failure: Failure, at: Option<Place>, fatal: bool },
+    Error {
+        failure: Failure,
+        at: Option<Place>,
+        fatal: bool,
+    },
     Assign(Vec<Place>),
     Revoke(Vec<Place>),
     Stats(String),
-    Topics { ticket: usize, result: Result<Vec<TopicFacts>, Failure> },
-    Offsets { ticket: usize, result: Result<Vec<(Place, Option<Failure>)>, Failure> },
+    Topics {
+        ticket: usize,
+        result: Result<Vec<TopicFacts>, Failure>,
+    },
+    Offsets {
+        ticket: usize,
+        result: Result<Vec<(Place, Option<Failure>)>, Failure>,
+    },
     /// The answer to a commit, or something that we did not ask for.
     Other(Option<Failure>),
 }
@@ -417,8 +427,8 @@ fn listed(event: &Owned<'_>) -> Vec<(Place, Option<Failure>)> {
         for index in 0..count {
             let raw = sys::rd_kafka_ListOffsetsResultInfo_topic_partition(*infos.add(index));
             let failed = (*raw).err != sys::rd_kafka_resp_err_t::RD_KAFKA_RESP_ERR_NO_ERROR;
-            let failure = failed
-                .then(|| Failure { code: (*raw).err.into(), text: text(sys::rd_kafka_err2str((*raw).err)) });
+            let failure =
+                failed.then(|| Failure { code: (*raw).err.into(), text: text(sys::rd_kafka_err2str((*raw).err)) });
             offsets.push((place(&*raw), failure));
         }
     }

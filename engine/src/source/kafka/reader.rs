@@ -7,6 +7,8 @@
 //! records. Each has a ticket, in rising order: what must be known *after* some moment waits for a ticket above the last
 //! one that was given then.
 
+mod looks;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
@@ -19,10 +21,9 @@ use rdkafka::{Offset, TopicPartitionList};
 
 use super::super::buffer::Tag;
 use super::super::{SourceError, SourceEvent};
-use super::raw::{Client, Failure, LogSide, Message, Place, Polled, TopicFacts};
-use super::verdict::{self, About, Evidence, Meaning, Troubles};
+use super::raw::{Client, Failure, Message, Place, Polled};
+use super::verdict::{self, About, Meaning, Troubles};
 use super::{Link, config_error, transient};
-use crate::checkpoint::LogBounds;
 use crate::event::{Event, OFFSET_MAX, TopicPartition};
 
 /// Records that are handed over under one lock, at most, and their bytes.
@@ -66,7 +67,8 @@ impl ConsumerContext for Context {}
 /// Makes a client. Nothing is sent yet.
 pub(super) fn connect(config: &ClientConfig) -> Result<Client<Context>, SourceError> {
     let consumer = BaseConsumer::from_config_and_context(config, Context).map_err(|error| config_error(&error))?;
-    Client::new(consumer).ok_or_else(|| super::fatal("bad_kafka_property", "the consumer has no group", "set the group"))
+    Client::new(consumer)
+        .ok_or_else(|| super::fatal("bad_kafka_property", "the consumer has no group", "set the group"))
 }
 
 /// Why a session with one client ended.
@@ -213,6 +215,8 @@ struct Session<'l> {
     ticket: usize,
     asked: [Option<Asked>; 3],
     due: [Instant; 3],
+    /// Which looks were not answered the last time.
+    failing: [bool; 3],
     /// What the cluster says of the topics, and the ticket it came with.
     facts: BTreeMap<Arc<str>, (usize, Option<String>, i32)>,
     troubles: Troubles,
@@ -240,6 +244,7 @@ impl<'l> Session<'l> {
             ticket: 0,
             asked: [None, None, None],
             due: [now; 3],
+            failing: [false; 3],
             facts: BTreeMap::new(),
             troubles,
             heard: None,
@@ -296,15 +301,17 @@ impl<'l> Session<'l> {
         }
         let since = *self.full_since.get_or_insert_with(Instant::now);
         if since.elapsed() >= ROOM_WAIT_MAX {
-            tracing::debug!(group = self.link.settings.group_id, "the buffers are full: reading stops until half is taken");
+            tracing::debug!(
+                group = self.link.settings.group_id,
+                "the buffers are full: reading stops until half is taken"
+            );
             self.stalled = true;
             self.dirty = true;
             return false;
         }
         let version = self.wishes_version;
-        shared.wait(POLL_MAX, |buffers| {
-            buffers.has_room() || buffers.wishes_version() != version || self.link.closing()
-        });
+        shared
+            .wait(POLL_MAX, |buffers| buffers.has_room() || buffers.wishes_version() != version || self.link.closing());
         false
     }
 
@@ -383,7 +390,12 @@ impl<'l> Session<'l> {
         }
         if repeats > 0 {
             let total = self.link.repeats.fetch_add(repeats as u64, std::sync::atomic::Ordering::Relaxed);
-            tracing::debug!(group = self.link.settings.group_id, repeats, total, "events below the position were dropped");
+            tracing::debug!(
+                group = self.link.settings.group_id,
+                repeats,
+                total,
+                "events below the position were dropped"
+            );
         }
     }
 
@@ -508,7 +520,8 @@ impl<'l> Session<'l> {
         if !self.link.settings.serial {
             return self.group.clone();
         }
-        let first = self.topics.first().is_some_and(|topic| self.group.contains(&TopicPartition::new(topic.clone(), 0)));
+        let first =
+            self.topics.first().is_some_and(|topic| self.group.contains(&TopicPartition::new(topic.clone(), 0)));
         if !first {
             return BTreeSet::new();
         }
@@ -516,7 +529,9 @@ impl<'l> Session<'l> {
             let topic = topic.clone();
             (0..*count).map(move |partition| TopicPartition::new(topic.clone(), partition))
         };
-        self.facts.iter().flat_map(all).chain(self.group.iter().cloned()).collect()
+        // What is held stays held while we are the one: a topic that can't be seen for a moment is not given back.
+        let held = self.parts.iter().map(|part| part.partition.clone());
+        self.facts.iter().flat_map(all).chain(self.group.iter().cloned()).chain(held).collect()
     }
 
     /// Takes in and lets go what the target says; gives back what was being read and must be unassigned.
@@ -598,240 +613,6 @@ impl<'l> Session<'l> {
         }
     }
 
-    /// Asks what is due to be known.
-    fn look(&mut self, client: &Client<Context>) {
-        let now = Instant::now();
-        for kind in LOOKS {
-            let slot = kind as usize;
-            if self.asked[slot].is_some() || self.due[slot] > now || (kind != Look::Topics && self.parts.is_empty()) {
-                continue;
-            }
-            self.ticket += 1;
-            let ticket = self.ticket;
-            let mut positions = BTreeMap::new();
-            match kind {
-                Look::Topics => client.ask_topics(&self.link.settings.topics, ticket, LOOK_MAX),
-                Look::Starts | Look::Ends => {
-                    let buffers = self.link.shared.lock();
-                    for part in &self.parts {
-                        let position = part.running.and_then(|_| buffers.position(&part.partition));
-                        positions.insert(part.partition.clone(), position.unwrap_or(0));
-                    }
-                    drop(buffers);
-                    let names: Vec<(&str, i32)> =
-                        self.parts.iter().map(|part| (&*part.partition.topic, part.partition.partition)).collect();
-                    let side = if kind == Look::Starts { LogSide::Start } else { LogSide::End };
-                    client.ask_offsets(&names, side, ticket, LOOK_MAX);
-                }
-            }
-            self.asked[slot] = Some(Asked { ticket, positions });
-        }
-    }
-
-    /// All is to be known anew.
-    fn hurry(&mut self) {
-        self.due = [Instant::now(); 3];
-    }
-
-    /// The look that `ticket` answers, and when to look next.
-    fn answered(&mut self, ticket: usize, well: bool) -> Option<(Look, Asked)> {
-        let kind = LOOKS.into_iter().find(|kind| self.asked[*kind as usize].as_ref().is_some_and(|a| a.ticket == ticket))?;
-        let asked = self.asked[kind as usize].take()?;
-        let waiting = self.parts.iter().any(|part| !part.announced || part.suspect);
-        let every = if kind == Look::Topics { TOPICS_EVERY } else { OFFSETS_EVERY };
-        let asked_for = self.parts.iter().any(|part| part.since >= ticket);
-        let pause = match (well, waiting) {
-            // Something was asked for after this look was: look at once.
-            (true, true) if asked_for => Duration::ZERO,
-            (true, false) => every,
-            _ => LOOK_AGAIN,
-        };
-        self.due[kind as usize] = Instant::now() + pause;
-        Some((kind, asked))
-    }
-
-    fn topics_answer(&mut self, ticket: usize, result: Result<Vec<TopicFacts>, Failure>) {
-        if self.answered(ticket, result.is_ok()).is_none() {
-            return;
-        }
-        let facts = match result {
-            Ok(facts) => facts,
-            Err(failure) => return self.unanswered(&failure),
-        };
-        self.clear(About::Brokers);
-        let (mut missing, mut refused) = (Vec::new(), None);
-        for fact in facts {
-            match fact.found {
-                Ok((id, count)) => {
-                    self.facts.insert(fact.name.as_str().into(), (ticket, id, count));
-                }
-                Err(failure) => {
-                    self.facts.remove(fact.name.as_str());
-                    match verdict::meaning(&failure) {
-                        Meaning::Refused => refused = Some(failure),
-                        _ => missing.push(fact.name),
-                    }
-                }
-            }
-        }
-        let servers = &self.link.settings.bootstrap_servers;
-        match refused.and_then(|failure| verdict::trouble(&failure, servers, None)) {
-            Some((about, error)) => self.raise(about, error),
-            None => self.clear(About::Rights),
-        }
-        if missing.is_empty() {
-            self.clear(About::Topics);
-        } else {
-            let error = verdict::missing(&self.link.settings.bootstrap_servers, &missing);
-            self.raise(About::Topics, error);
-        }
-        self.compare_topics();
-        if self.link.settings.serial && self.target().len() != self.parts.len() {
-            let gone = self.retarget();
-            // Partitions of a topic are never taken away; what is gone is gone with its topic, and revoked by the group.
-            debug_assert!(gone.is_empty());
-        }
-        self.claim();
-        self.judge_suspects();
-    }
-
-    /// Whether the topics are still those that were announced.
-    fn compare_topics(&mut self) {
-        for index in 0..self.parts.len() {
-            let part = &self.parts[index];
-            if !part.announced || part.betrayed {
-                continue;
-            }
-            let Some((_, id, count)) = self.facts.get(&part.partition.topic) else { continue };
-            let what = match (&part.topic_id, id) {
-                (Some(then), Some(now)) if then != now => format!("its id was {then} and is {now}"),
-                _ if part.partition.partition >= *count => format!("it has {count} partition(s) only"),
-                _ => {
-                    self.parts[index].recreated_looks = 0;
-                    continue;
-                }
-            };
-            self.parts[index].recreated_looks += 1;
-            if self.parts[index].recreated_looks >= RECREATED_LOOKS {
-                let error = verdict::recreated(&self.parts[index].partition, self.position(index), &what);
-                self.betray(index, error);
-            } else {
-                self.due[Look::Topics as usize] = Instant::now() + LOOK_AGAIN;
-            }
-        }
-    }
-
-    fn offsets_answer(&mut self, ticket: usize, result: Result<Vec<(Place, Option<Failure>)>, Failure>) {
-        let Some((kind, asked)) = self.answered(ticket, result.is_ok()) else { return };
-        let offsets = match result {
-            Ok(offsets) => offsets,
-            Err(failure) => return self.unanswered(&failure),
-        };
-        let answered = offsets.iter().any(|(_, failure)| failure.is_none());
-        if answered {
-            self.clear(About::Brokers);
-        }
-        for (place, failure) in offsets {
-            if let Some(failure) = failure {
-                self.error(&failure, None);
-                continue;
-            }
-            let Some(index) = self.find_place(&place).filter(|_| place.offset >= 0) else { continue };
-            let (start, end) = match kind {
-                Look::Starts => (Some(place.offset), None),
-                _ => (None, Some(place.offset)),
-            };
-            let part = &mut self.parts[index];
-            part.start = start.map(|start| (ticket, start)).or(part.start);
-            part.end = end.map(|end| (ticket, end)).or(part.end);
-            self.link.shared.lock().set_bounds(&part.partition, start, end);
-            let read = asked.positions.get(&part.partition).copied().unwrap_or(0);
-            if end.is_some_and(|end| end < read) && !part.betrayed {
-                part.shorter_looks += 1;
-                if part.shorter_looks >= SHORTER_LOOKS {
-                    part.suspect = true;
-                    part.since = self.ticket;
-                }
-                self.hurry();
-            } else if end.is_some() {
-                part.shorter_looks = 0;
-            }
-        }
-        self.claim();
-        self.judge_suspects();
-    }
-
-    /// A look was not answered.
-    fn unanswered(&mut self, failure: &Failure) {
-        let servers = &self.link.settings.bootstrap_servers;
-        let (about, error) = verdict::trouble(failure, servers, self.heard.as_deref()).unwrap_or_else(|| {
-            (About::Brokers, verdict::disconnected(servers, self.heard.as_deref().unwrap_or(&failure.text)))
-        });
-        self.raise(about, error);
-    }
-
-    /// Tells the runner of the partitions of which enough is known.
-    fn claim(&mut self) {
-        let mut bounds = Vec::new();
-        for part in self.parts.iter_mut().filter(|part| !part.announced) {
-            let fact = self.facts.get(&part.partition.topic).filter(|(ticket, ..)| *ticket > part.since);
-            let (Some((start, end)), Some((_, id, _))) = (part.bounds(), fact) else { continue };
-            part.announced = true;
-            part.topic_id.clone_from(id);
-            let topic_id = id.clone();
-            bounds.push(LogBounds { partition: part.partition.clone(), start, end, topic_id });
-        }
-        if !bounds.is_empty() {
-            self.clear(About::Consumer);
-            self.link.shared.announce(bounds);
-        }
-    }
-
-    /// Judges the partitions whose position may not be in the log, as far as enough is known.
-    fn judge_suspects(&mut self) {
-        for index in 0..self.parts.len() {
-            let part = &self.parts[index];
-            let fact = self.facts.get(&part.partition.topic).filter(|(ticket, ..)| *ticket > part.since);
-            let (true, Some((start, end)), Some((_, id, _))) = (part.suspect, part.bounds(), fact) else { continue };
-            let evidence = Evidence {
-                partition: &part.partition,
-                position: self.position(index),
-                start,
-                end,
-                id_then: part.topic_id.as_deref(),
-                id_now: id.as_deref(),
-            };
-            let verdict = verdict::judge(&evidence);
-            let part = &mut self.parts[index];
-            part.suspect = false;
-            part.shorter_looks = 0;
-            match verdict {
-                Some(error) => self.betray(index, error),
-                None => {
-                    part.redo = true;
-                    self.dirty = true;
-                }
-            }
-        }
-    }
-
-    fn stats(&mut self, json: &str) {
-        let stats: Stats = match serde_json::from_str(json) {
-            Ok(stats) => stats,
-            Err(error) => return tracing::debug!(%error, "librdkafka's statistics can't be read"),
-        };
-        for part in self.parts.iter_mut().filter(|part| part.running.is_some()) {
-            let Some(topic) = stats.topics.get(&*part.partition.topic) else { continue };
-            let Some(seen) = topic.partitions.get(&part.partition.partition.to_string()) else { continue };
-            part.fetched = seen.next_offset;
-            let mut buffers = self.link.shared.lock();
-            // The fetcher's word may be older than that of a look; the end only grows by it.
-            if buffers.end(&part.partition).is_some_and(|end| end < seen.ls_offset) {
-                buffers.set_bounds(&part.partition, None, Some(seen.ls_offset));
-            }
-        }
-    }
-
     /// Finds partitions that are behind and do not move.
     ///
     /// # Errors
@@ -870,27 +651,6 @@ impl<'l> Session<'l> {
         }
         Ok(())
     }
-}
-
-/// What we read of librdkafka's statistics.
-#[derive(serde::Deserialize)]
-struct Stats {
-    #[serde(default)]
-    topics: BTreeMap<String, TopicStats>,
-}
-
-#[derive(serde::Deserialize)]
-struct TopicStats {
-    #[serde(default)]
-    partitions: BTreeMap<String, PartitionStats>,
-}
-
-#[derive(serde::Deserialize)]
-struct PartitionStats {
-    #[serde(default)]
-    next_offset: i64,
-    #[serde(default)]
-    ls_offset: i64,
 }
 
 fn assign(client: &Client<Context>, partitions: &[(TopicPartition, i64)]) -> Result<(), String> {

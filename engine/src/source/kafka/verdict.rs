@@ -87,7 +87,8 @@ pub(super) fn judge(evidence: &Evidence<'_>) -> Option<SourceError> {
         return Some(halt("retention_gap", partition, position, reason, remedy));
     }
     if position > end {
-        let reason = format!("{partition}: the next event to read is {position}, but the log ends at {end}: events were lost");
+        let reason =
+            format!("{partition}: the next event to read is {position}, but the log ends at {end}: events were lost");
         let remedy = "restore the topic, or rebuild the projection from what is left";
         return Some(halt("offset_beyond_end", partition, position, reason, remedy));
     }
@@ -109,7 +110,13 @@ pub(super) fn truncated(partition: &TopicPartition, position: i64, text: &str) -
 /// A batch can't be read.
 pub(super) fn corrupt(partition: &TopicPartition, position: i64, text: &str) -> SourceError {
     let reason = format!("{partition}: a batch at or after offset {position} can't be read: {text}");
-    halt("log_corrupt", partition, position, reason, "check the broker's disk and the network; restore the topic's replica")
+    halt(
+        "log_corrupt",
+        partition,
+        position,
+        reason,
+        "check the broker's disk and the network; restore the topic's replica",
+    )
 }
 
 /// An offset that not every plugin could be given exactly.
@@ -170,7 +177,11 @@ pub(super) fn trouble(failure: &Failure, servers: &str, last: Option<&str>) -> O
         Meaning::Disconnected => Some((About::Brokers, disconnected(servers, last.unwrap_or(&said)))),
         Meaning::GroupRefused => Some((
             About::Group,
-            transient("unauthorised", format!("kafka at {servers} refuses the group: {said}"), "grant READ on the group"),
+            transient(
+                "unauthorised",
+                format!("kafka at {servers} refuses the group: {said}"),
+                "grant READ on the group",
+            ),
         )),
         Meaning::Refused => {
             let remedy = "check the credentials in [kafka.properties] and the rights on the topics";
