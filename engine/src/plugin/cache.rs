@@ -11,6 +11,7 @@ use std::io::{self, Read as _, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
@@ -25,6 +26,10 @@ const FORMAT: u32 = 1;
 const KEY_BYTES: usize = 32;
 const SEAL_BYTES: usize = 32;
 const KEY_FILE: &str = "key";
+const COMPILED: &str = "compiled";
+const PART: &str = "part";
+/// After which time a file that was being written belongs to an engine that was killed.
+const PART_AGE_MAX: Duration = Duration::from_secs(3600);
 /// How many files are kept; the oldest go first.
 const FILES_MAX: usize = 128;
 /// How many bytes all of them may have.
@@ -99,8 +104,8 @@ impl Cache {
         let path = self.path(engine, component);
         let stored = compiled.serialize().and_then(|code| {
             let seal = self.seal(&path, &code)?.finalize().into_bytes();
-            write_beside(&self.dir, &path, &[&seal, &code])?;
-            Ok(())
+            let beside = write_part(&self.dir, &[&seal, &code])?;
+            Ok(fs::rename(beside, &path)?)
         });
         if let Err(error) = stored {
             tracing::warn!(path = %path.display(), %error, "a compiled plugin could not be kept; the next start compiles it again");
@@ -116,7 +121,7 @@ impl Cache {
         hash.update(FORMAT.to_le_bytes());
         hash.update(settings.finish().to_le_bytes());
         hash.update(Sha256::digest(component));
-        self.dir.join(format!("{}.compiled", hex(&hash.finalize())))
+        self.dir.join(format!("{}.{COMPILED}", hex(&hash.finalize())))
     }
 
     // The name goes into the seal, so that one file cannot stand for another.
@@ -129,14 +134,17 @@ impl Cache {
 
     fn prune(&self, keep: &Path) {
         let Ok(entries) = fs::read_dir(&self.dir) else { return };
-        let mut files: Vec<_> = entries
-            .flatten()
-            .filter(|entry| entry.path().extension().is_some_and(|e| e == "compiled") && entry.path() != keep)
-            .filter_map(|entry| {
-                let meta = entry.metadata().ok()?;
-                Some((meta.modified().ok()?, meta.len(), entry.path()))
-            })
-            .collect();
+        let mut files = Vec::new();
+        for path in entries.flatten().map(|entry| entry.path()) {
+            let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+            let Ok(modified) = meta.modified() else { continue };
+            let has_extension = |wanted: &str| path.extension().is_some_and(|extension| extension == wanted);
+            if has_extension(PART) && modified.elapsed().is_ok_and(|age| age > PART_AGE_MAX) {
+                fs::remove_file(&path).ok();
+            } else if has_extension(COMPILED) && path != keep {
+                files.push((modified, meta.len(), path));
+            }
+        }
         files.sort();
         let mut bytes: u64 = files.iter().map(|(_, length, _)| length).sum();
         let mut count = files.len() + 1;
@@ -174,26 +182,32 @@ fn key(dir: &Path) -> io::Result<[u8; KEY_BYTES]> {
     }
     let mut key = [0; KEY_BYTES];
     getrandom::fill(&mut key).map_err(|error| io::Error::other(error.to_string()))?;
-    write_beside(dir, &path, &[&key])?;
-    Ok(key)
+    let beside = write_part(dir, &[&key])?;
+    // Unlike a rename, a link never replaces: of several engines that start at once, all use the first one's key.
+    let linked = fs::hard_link(&beside, &path);
+    fs::remove_file(&beside)?;
+    match linked {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            fs::read(&path)?.try_into().map_err(|_| io::Error::other("the key file is broken; remove it"))
+        }
+        linked => linked.map(|()| key),
+    }
 }
 
-fn write_beside(dir: &Path, path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+/// Writes a file under a name of its own, to be moved to its place. Without the sync a power cut could leave the right name on
+/// an empty file; the seal would notice, at the price of a compilation.
+fn write_part(dir: &Path, parts: &[&[u8]]) -> io::Result<PathBuf> {
     static SERIAL: AtomicU64 = AtomicU64::new(0);
     let serial = SERIAL.fetch_add(1, Ordering::Relaxed);
-    let beside = dir.join(format!(".{}-{serial}.part", std::process::id()));
+    let path = dir.join(format!("{}-{serial}.{PART}", std::process::id()));
     let write = || {
-        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
-        for part in parts {
-            file.write_all(part)?;
-        }
-        // Without it a power cut can leave the new name on an empty file; the seal would notice, at the price of a compilation.
-        file.sync_all()?;
-        fs::rename(&beside, path)
+        let mut file = fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&path)?;
+        parts.iter().try_for_each(|part| file.write_all(part))?;
+        file.sync_all()
     };
     let written = write();
     if written.is_err() {
-        fs::remove_file(&beside).ok();
+        fs::remove_file(&path).ok();
     }
-    written
+    written.map(|()| path)
 }
