@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a failure is to stop the test where it happens")]
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::{Path, PathBuf};
@@ -235,13 +236,17 @@ fn the_fixed_demo_is_the_same_every_time() {
 #[test]
 fn the_demo_flows_answers_takes_a_plugin_and_goes_on() {
     let dir = temporary();
-    let applied = |address: &str| -> Option<i64> {
+    // The checkpoint of each partition of each projection.
+    let checkpoints = |address: &str| -> Option<BTreeMap<String, i64>> {
         let value = json(address, "/api/v1/projections")?;
-        let projections = value["projections"].as_array()?;
-        let offsets =
-            projections.iter().flat_map(|projection| projection["partitions"].as_array().into_iter().flatten());
-        let total = offsets.filter_map(|partition| partition["next_offset"].as_i64()).sum();
-        (projections.len() == 3).then_some(total)
+        let mut found = BTreeMap::new();
+        for projection in value["projections"].as_array()? {
+            for partition in projection["partitions"].as_array()? {
+                let place = format!("{} {} {}", projection["name"], partition["topic"], partition["partition"]);
+                found.insert(place, partition["next_offset"].as_i64()?);
+            }
+        }
+        Some(found)
     };
     let start = || {
         let mut command = laterna(dir.path());
@@ -255,7 +260,8 @@ fn the_demo_flows_answers_takes_a_plugin_and_goes_on() {
         (running, address)
     };
     let (mut running, address) = start();
-    let first = wait(|| applied(&address).filter(|total| *total > 200));
+    // Four partitions of orders for two projections, two of products for one.
+    let first = wait(|| checkpoints(&address).filter(|found| found.len() == 10 && found.values().sum::<i64>() > 200));
     wait(|| get(&address, "/readyz").filter(|answer| answer.starts_with("HTTP/1.1 200")));
     let metrics = get(&address, "/metrics").unwrap();
     assert!(metrics.contains("laterna_records_applied_total{projection=\"daily_sales\"}"), "{metrics}");
@@ -266,7 +272,12 @@ fn the_demo_flows_answers_takes_a_plugin_and_goes_on() {
     assert!(begun.elapsed() < Duration::from_secs(10));
     std::fs::remove_file(dir.path().join("laterna-demo/plugins/broken.wasm")).unwrap();
     let (mut running, address) = start();
-    assert!(wait(|| applied(&address)) >= first, "a second run goes on where the first one was");
+    wait(|| {
+        let second = checkpoints(&address)?;
+        let went_back = second.iter().find(|(place, offset)| first.get(*place).is_some_and(|before| *offset < before));
+        assert_eq!(went_back, None, "a second run goes on where the first one was");
+        (second.len() == 10).then_some(())
+    });
     assert_eq!(running.terminate(), 0);
 }
 

@@ -319,7 +319,7 @@ impl Value {
             Value::Decimal(decimal) => decimal.to_string().into(),
             Value::Text(text) => text.as_str().into(),
             Value::Bytes(bytes) => serde_json::json!({ "base64": base64(bytes) }),
-            Value::Timestamp(micros) => calendar::timestamp_text(*micros).into(),
+            Value::Timestamp(micros) => format!("{}Z", calendar::timestamp_text(*micros).replacen(' ', "T", 1)).into(),
             Value::Date(days) => calendar::date_text(*days).into(),
             Value::Uuid(bytes) => uuid_text(bytes).into(),
             Value::Json(text) => serde_json::from_str(text).unwrap_or_else(|_| text.as_str().into()),

@@ -9,7 +9,7 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Row};
 /// Rows that are shown of each view.
 pub(super) const ROWS_MAX: usize = 5;
 
-/// A public view, its size and its last rows by the first column.
+/// A public view, its size and its last rows by the first two columns.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct View {
     pub(super) name: String,
@@ -49,7 +49,8 @@ pub(super) async fn view(connection: &mut SqliteConnection, name: &str) -> anyho
     let columns: Vec<String> =
         sqlx::query_scalar("SELECT name FROM pragma_table_info(?)").bind(name).fetch_all(&mut *connection).await?;
     let cells = columns.iter().map(|column| format!("CAST({} AS TEXT)", quote(column))).collect::<Vec<_>>().join(", ");
-    let query = format!("SELECT {cells} FROM {quoted} ORDER BY 1 DESC LIMIT {ROWS_MAX}");
+    let order = if columns.len() > 1 { "1 DESC, 2 DESC" } else { "1 DESC" };
+    let query = format!("SELECT {cells} FROM {quoted} ORDER BY {order} LIMIT {ROWS_MAX}");
     let found = sqlx::query(AssertSqlSafe(query)).fetch_all(connection).await?;
     let text = |row: &sqlx::sqlite::SqliteRow, index| match row.try_get::<Option<String>, _>(index) {
         Ok(text) => text.unwrap_or_else(|| "∅".into()),
