@@ -18,7 +18,12 @@ while IFS=' ' read -r what which; do
   esac
 done
 for pid in "${!pids[@]}"; do kill -CONT -- "-$pid"; kill -KILL -- "-$pid"; done
-for folder in "${!folders[@]}"; do rm -rf -- "$folder"; done
+# What is dying may still write: again, until it is gone.
+for turn in {1..50}; do
+  for folder in "${!folders[@]}"; do rm -rf -- "$folder" && unset "folders[$folder]"; done
+  [ ${#folders[@]} -eq 0 ] && break
+  sleep 0.1
+done
 "#;
 
 fn tell(line: &str) {
