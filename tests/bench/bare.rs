@@ -105,7 +105,8 @@ pub(crate) fn child(arguments: &[String]) {
     let counted: u64 = std::thread::scope(|scope| {
         let loops: Vec<_> = (0..writers)
             .map(|writer| {
-                let partitions: Vec<i32> = (0..PARTITIONS).filter(|p| p % writers == writer).map(|p| p as i32).collect();
+                let partitions: Vec<i32> =
+                    (0..PARTITIONS).filter(|p| p % writers == writer).map(|p| p as i32).collect();
                 let (to_writer, from_reader) = sync_channel(1);
                 scope.spawn(move || write(url, workload, &from_reader));
                 scope.spawn(move || {

@@ -50,7 +50,8 @@ pub(crate) fn order(id: &str, form: Form, random: &mut Random) -> String {
         let price = PRICES[random.below(PRICES.len() as u64) as usize];
         let comma = if item == 0 { "" } else { "," };
         // Writing to a String cannot fail.
-        write!(json, r#"{comma}{{"sku":"SKU-{sku:04}","quantity":{quantity},"unit_price":"{price}"}}"#).expect("a String");
+        write!(json, r#"{comma}{{"sku":"SKU-{sku:04}","quantity":{quantity},"unit_price":"{price}"}}"#)
+            .expect("a String");
     }
     json.push_str(r#"],"channel":"web","note":""#);
     let note = "leave at the back door, please; ".bytes().map(char::from).cycle();
@@ -77,17 +78,20 @@ pub(crate) async fn recreate_topic(bootstrap: &str) {
     // Where there is none yet, that is what was wanted.
     admin.delete_topics(&[TOPIC], &options).await.expect("delete the topic");
     let new = NewTopic::new(TOPIC, PARTITIONS as i32, TopicReplication::Fixed(1));
-    wait::until_async("the topic to be made", wait::PATIENCE, async || match admin.create_topics([&new], &options).await {
-        Ok(results) => match results.into_iter().next() {
-            Some(Ok(_)) => Ok(()),
-            other => Err(format!("{other:?}")),
-        },
-        Err(error) => Err(error.to_string()),
+    wait::until_async("the topic to be made", wait::PATIENCE, async || {
+        match admin.create_topics([&new], &options).await {
+            Ok(results) => match results.into_iter().next() {
+                Some(Ok(_)) => Ok(()),
+                other => Err(format!("{other:?}")),
+            },
+            Err(error) => Err(error.to_string()),
+        }
     })
     .await;
     let consumer: BaseConsumer = client(bootstrap).create().expect("consumer");
     wait::until("the topic to be there", wait::PATIENCE, || {
-        let metadata = consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5)).map_err(|error| error.to_string())?;
+        let metadata =
+            consumer.fetch_metadata(Some(TOPIC), Duration::from_secs(5)).map_err(|error| error.to_string())?;
         let partitions = metadata.topics().first().map_or(&[][..], |topic| topic.partitions());
         let led = partitions.iter().filter(|partition| partition.leader() >= 0 && partition.error().is_none()).count();
         if led == PARTITIONS as usize { Ok(()) } else { Err(format!("{led} partitions")) }

@@ -144,7 +144,8 @@ fn parse(arguments: &[String]) -> Result<Options, String> {
 
 async fn run(options: &Options) {
     let begin = Instant::now();
-    let folder = |name: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set\n{USAGE}")));
+    let folder =
+        |name: &str| PathBuf::from(std::env::var_os(name).unwrap_or_else(|| panic!("{name} is not set\n{USAGE}")));
     let services = Services {
         engine: folder("LATERNA_BIN"),
         guests: folder("LATERNA_GUESTS"),
@@ -171,7 +172,9 @@ async fn run(options: &Options) {
 async fn sandbox_cost(services: &Services, options: &Options, report: &mut Report) {
     let rounds = if options.quick { 2 } else { 40 };
     let host = sandbox::host();
-    report.title("(b) plugin in the sandbox against the same code native, µs per event (lower quartile, batches of 1,000)");
+    report.title(
+        "(b) plugin in the sandbox against the same code native, µs per event (lower quartile, batches of 1,000)",
+    );
     report.row("", &["native".into(), "sandbox".into(), "ratio".into()]);
     for (form, key) in [(SMALL, "guest_vs_native_290b"), (LARGE, "guest_vs_native_1700b")] {
         let example = services.examples.join("order_summary.wasm");
@@ -206,7 +209,10 @@ async fn visibility(services: &Services, options: &Options, report: &mut Report)
     report.row("bench_w1", &row);
     report.headline("visible_p50_ms", p50);
     report.headline("visible_p99_ms", p99);
-    report.raw("c", json!({ "max_ms": max, "looks_per_second": visible.looks_per_second, "events": visible.milliseconds.len() }));
+    report.raw(
+        "c",
+        json!({ "max_ms": max, "looks_per_second": visible.looks_per_second, "events": visible.milliseconds.len() }),
+    );
 }
 
 /// `bench_w1` under other names, as long as its own: ten projections of one code.

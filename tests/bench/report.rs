@@ -17,7 +17,10 @@ impl Report {
     /// An empty one.
     pub(crate) fn new(quick: bool) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        println!("{cores} cores, with Kafka and PostgreSQL on them{}", if quick { "; QUICK: the figures mean nothing" } else { "" });
+        println!(
+            "{cores} cores, with Kafka and PostgreSQL on them{}",
+            if quick { "; QUICK: the figures mean nothing" } else { "" }
+        );
         let raw = [("cores".to_owned(), cores.into()), ("quick".to_owned(), quick.into())].into_iter().collect();
         Self { headlines: Map::new(), raw }
     }

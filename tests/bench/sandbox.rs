@@ -68,7 +68,8 @@ fn chunks(form: Form) -> Vec<Chunk> {
                     }
                 })
                 .collect();
-            let sdk = types::Batch { topic: TOPIC.to_owned(), partition: 0, events: events.iter().map(sdk_event).collect() };
+            let sdk =
+                types::Batch { topic: TOPIC.to_owned(), partition: 0, events: events.iter().map(sdk_event).collect() };
             let next_offset = events.last().map_or(0, |event| event.offset + 1);
             Chunk { engine: Arc::new(EventBatch { partition: partition.clone(), events, next_offset }), sdk }
         })

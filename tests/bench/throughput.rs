@@ -101,14 +101,17 @@ async fn same_rows(
     };
     for table in tables {
         let columns = match *table {
-            "orders" => "order_id, customer_id, status, item_count, total::numeric(30,2), extract(epoch FROM placed_at), last_offset",
+            "orders" => {
+                "order_id, customer_id, status, item_count, total::numeric(30,2), extract(epoch FROM placed_at), last_offset"
+            }
             _ => "day, sku, quantity, revenue::numeric(30,2)",
         };
         let digest = format!(
             "SELECT count(*) || ' rows, ' || coalesce(md5(string_agg(md5(ROW({columns})::text), '' ORDER BY md5(ROW({columns})::text))), '')
              FROM {schema}.{table}"
         );
-        let digest: String = sqlx::query_scalar(AssertSqlSafe(digest)).fetch_one(&mut connection).await.expect("digest");
+        let digest: String =
+            sqlx::query_scalar(AssertSqlSafe(digest)).fetch_one(&mut connection).await.expect("digest");
         found.push(format!("{table}: {digest}"));
     }
     connection.close().await.expect("close");
@@ -181,7 +184,18 @@ async fn profile(services: &Services, folder: &Path, events: u64) {
         let setup = Setup { plugins: vec![plugin(services, workload)], writers: None, perf: Some(data.clone()) };
         engine_run(services, &url, &setup, events).await;
         let mut report = Command::new("perf");
-        report.args(["report", "--stdio", "--no-children", "-g", "none", "--percent-limit", "0.3", "--sort", "comm,dso,symbol", "-i"]);
+        report.args([
+            "report",
+            "--stdio",
+            "--no-children",
+            "-g",
+            "none",
+            "--percent-limit",
+            "0.3",
+            "--sort",
+            "comm,dso,symbol",
+            "-i",
+        ]);
         let output = report.arg(&data).output().expect("start perf");
         std::fs::write(folder.join(format!("{}.txt", workload.name())), output.stdout).expect("write the profile");
     }

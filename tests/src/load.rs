@@ -75,7 +75,11 @@ impl Sender {
     /// # Panics
     /// The broker refuses.
     pub fn transactional(bootstrap: &str, topic: &str, id: &str) -> Self {
-        let sender = Self::with(bootstrap, topic, &[("transactional.id", id), ("message.timeout.ms", "50000"), ("transaction.timeout.ms", "60000")]);
+        let sender = Self::with(
+            bootstrap,
+            topic,
+            &[("transactional.id", id), ("message.timeout.ms", "50000"), ("transaction.timeout.ms", "60000")],
+        );
         sender.producer.init_transactions(Duration::from_secs(60)).expect("init transactions");
         sender
     }

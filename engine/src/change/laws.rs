@@ -95,7 +95,7 @@ fn shape(few: bool) -> impl Strategy<Value = Shape> {
 /// A value from the seed: from a small range, so that equal, lesser and greater ones meet, and from the ends of it.
 fn value(column_type: ColumnType, seed: u8) -> PluginValue {
     let small = i64::from(seed / 8 % 5) - 2;
-    if seed % 8 == 0 {
+    if seed.is_multiple_of(8) {
         return PluginValue::Null;
     }
     match column_type {

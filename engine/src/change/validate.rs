@@ -515,9 +515,19 @@ mod tests {
     /// A change of the valid descriptor, and what the one problem must say.
     type Case = (fn(&mut Descriptor), &'static str);
 
+    fn each_is_told(cases: &[Case]) {
+        for (number, (change, said)) in cases.iter().enumerate() {
+            let mut descriptor = valid();
+            change(&mut descriptor);
+            let problems = descriptor.validate().expect_err(said);
+            let said_by: Vec<_> = problems.iter().filter(|problem| problem.to_string().contains(said)).collect();
+            assert_eq!(said_by.len(), 1, "case {number}, {said}: {problems:?}");
+        }
+    }
+
     #[test]
-    fn each_problem_is_told_with_its_place() {
-        let cases: &[Case] = &[
+    fn problems_of_names_and_tables_are_told_with_their_place() {
+        each_is_told(&[
             (|d| d.name = "laterna_x".into(), "name: \"laterna_x\" begins with"),
             (|d| d.topics.clear(), "topics: is empty"),
             (
@@ -570,6 +580,12 @@ mod tests {
                 "\"total\" is decimal, a full-text index takes text",
             ),
             (|d| d.tables[0].indexes[0].columns[0] = "extra".into(), "is json, which has no useful order"),
+        ]);
+    }
+
+    #[test]
+    fn problems_of_shapes_are_told_with_their_place() {
+        each_is_told(&[
             (
                 |d| d.shapes[0].table = "item".into(),
                 "shapes[0] of table \"item\": there is no such table, did you mean \"items\"?",
@@ -607,14 +623,7 @@ mod tests {
                 "2 columns are guarded by newer",
             ),
             (|d| d.shapes.resize(1_025, shape(Action::Delete)), "1025 shapes, at most 1024"),
-        ];
-        for (number, (change, said)) in cases.iter().enumerate() {
-            let mut descriptor = valid();
-            change(&mut descriptor);
-            let problems = descriptor.validate().expect_err(said);
-            let said_by: Vec<_> = problems.iter().filter(|problem| problem.to_string().contains(said)).collect();
-            assert_eq!(said_by.len(), 1, "case {number}, {said}: {problems:?}");
-        }
+        ]);
     }
 
     #[test]

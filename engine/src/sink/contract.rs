@@ -323,115 +323,121 @@ fn wide(id: &str, values: [PluginValue; 10]) -> Change {
     }
 }
 
+const UUID: &str = "0190a5c3-1111-7abc-8def-001122334455";
+
+/// Rows with nulls, with ordinary values, and with the ends of each type's range.
+fn given() -> Vec<Change> {
+    use PluginValue as P;
+    let text = |text: &str| text.to_owned();
+    vec![
+        wide("1", std::array::from_fn(|_| P::Null)),
+        wide(
+            "2",
+            [
+                P::Boolean(true),
+                P::Integer(i64::MIN),
+                P::Float(-0.0),
+                P::Decimal(text("12.50")),
+                P::Text(text("ä'\"\\\u{1}")),
+                P::Bytes(vec![0, 255]),
+                P::Timestamp(1_795_269_723_000_004),
+                P::Date(20_778),
+                P::Uuid(UUID.to_uppercase()),
+                P::Json(text("{\"b\":[1.50,null],\"a\":1e2}")),
+            ],
+        ),
+        wide(
+            "3",
+            [
+                P::Boolean(false),
+                P::Integer(i64::MAX),
+                P::Float(5e-324),
+                P::Decimal(text("-123456789012345678901234567890.0000000001")),
+                P::Text(String::new()),
+                P::Bytes(vec![]),
+                P::Timestamp(-210_866_803_200_000_000),
+                P::Date(-2_440_588),
+                P::Uuid(text("00000000-0000-0000-0000-000000000000")),
+                P::Json(text("null")),
+            ],
+        ),
+        wide(
+            "4",
+            [
+                P::Null,
+                P::Decimal(text("7.0")),
+                P::Float(1.7976931348623157e308),
+                P::Decimal(text("1e-3")),
+                P::Text(text("\u{10FFFF}")),
+                P::Null,
+                P::Timestamp(i64::MAX - 1_000_000),
+                P::Date(2_145_042_905),
+                P::Null,
+                P::Json(text("\"\\u00e4\"")),
+            ],
+        ),
+    ]
+}
+
+/// The same rows as a sink tells them.
+fn told() -> Vec<Vec<serde_json::Value>> {
+    let null = serde_json::Value::Null;
+    vec![
+        [vec![json!("1"), json!(0)], vec![null.clone(); 10]].concat(),
+        vec![
+            json!("2"),
+            json!(0),
+            json!(true),
+            json!(i64::MIN),
+            json!(0.0),
+            json!("12.50"),
+            json!("ä'\"\\\u{1}"),
+            json!({"base64": "AP8="}),
+            json!("2026-11-21 14:02:03.000004"),
+            json!("2026-11-21"),
+            json!(UUID),
+            json!({"a": 100, "b": [1.5, null]}),
+        ],
+        vec![
+            json!("3"),
+            json!(0),
+            json!(false),
+            json!(i64::MAX),
+            json!(5e-324),
+            json!("-123456789012345678901234567890.0000000001"),
+            json!(""),
+            json!({"base64": ""}),
+            json!("-004713-11-24 00:00:00.000000"),
+            json!("-004713-11-24"),
+            json!("00000000-0000-0000-0000-000000000000"),
+            json!(null),
+        ],
+        vec![
+            json!("4"),
+            json!(0),
+            json!(null),
+            json!(7),
+            json!(1.7976931348623157e308),
+            json!("0.001"),
+            json!("\u{10FFFF}"),
+            json!(null),
+            json!("+294247-01-10 04:00:53.775807"),
+            json!("+5874897-12-31"),
+            json!(null),
+            json!("ä"),
+        ],
+    ]
+}
+
 /// Every type comes back as it went in, at the ends of its range.
 async fn values(sink: &dyn Sink) {
     use PluginValue as P;
     let mut bench = Bench::new(sink, "valued").await;
-    let text = |text: &str| text.to_owned();
-    let uuid = "0190a5c3-1111-7abc-8def-001122334455";
-    bench
-        .commit(&[
-            wide("1", std::array::from_fn(|_| P::Null)),
-            wide(
-                "2",
-                [
-                    P::Boolean(true),
-                    P::Integer(i64::MIN),
-                    P::Float(-0.0),
-                    P::Decimal(text("12.50")),
-                    P::Text(text("ä'\"\\\u{1}")),
-                    P::Bytes(vec![0, 255]),
-                    P::Timestamp(1_795_269_723_000_004),
-                    P::Date(20_778),
-                    P::Uuid(uuid.to_uppercase()),
-                    P::Json(text("{\"b\":[1.50,null],\"a\":1e2}")),
-                ],
-            ),
-            wide(
-                "3",
-                [
-                    P::Boolean(false),
-                    P::Integer(i64::MAX),
-                    P::Float(5e-324),
-                    P::Decimal(text("-123456789012345678901234567890.0000000001")),
-                    P::Text(String::new()),
-                    P::Bytes(vec![]),
-                    P::Timestamp(-210_866_803_200_000_000),
-                    P::Date(-2_440_588),
-                    P::Uuid(text("00000000-0000-0000-0000-000000000000")),
-                    P::Json(text("null")),
-                ],
-            ),
-            wide(
-                "4",
-                [
-                    P::Null,
-                    P::Decimal(text("7.0")),
-                    P::Float(1.7976931348623157e308),
-                    P::Decimal(text("1e-3")),
-                    P::Text(text("\u{10FFFF}")),
-                    P::Null,
-                    P::Timestamp(i64::MAX - 1_000_000),
-                    P::Date(2_145_042_905),
-                    P::Null,
-                    P::Json(text("\"\\u00e4\"")),
-                ],
-            ),
-        ])
-        .await
-        .unwrap();
-    let null = serde_json::Value::Null;
-    assert_eq!(
-        bench.rows(WIDE).await,
-        [
-            [vec![json!("1"), json!(0)], vec![null.clone(); 10]].concat(),
-            vec![
-                json!("2"),
-                json!(0),
-                json!(true),
-                json!(i64::MIN),
-                json!(0.0),
-                json!("12.50"),
-                json!("ä'\"\\\u{1}"),
-                json!({"base64": "AP8="}),
-                json!("2026-11-21T14:02:03.000004Z"),
-                json!("2026-11-21"),
-                json!(uuid),
-                json!({"a": 100, "b": [1.5, null]}),
-            ],
-            vec![
-                json!("3"),
-                json!(0),
-                json!(false),
-                json!(i64::MAX),
-                json!(5e-324),
-                json!("-123456789012345678901234567890.0000000001"),
-                json!(""),
-                json!({"base64": ""}),
-                json!("-004713-11-24T00:00:00.000000Z"),
-                json!("-004713-11-24"),
-                json!("00000000-0000-0000-0000-000000000000"),
-                json!(null),
-            ],
-            vec![
-                json!("4"),
-                json!(0),
-                json!(null),
-                json!(7),
-                json!(1.7976931348623157e308),
-                json!("0.001"),
-                json!("\u{10FFFF}"),
-                json!(null),
-                json!("+294247-01-10T04:00:53.775807Z"),
-                json!("+5874897-12-31"),
-                json!(null),
-                json!("ä"),
-            ],
-        ]
-    );
+    bench.commit(&given()).await.unwrap();
+    assert_eq!(bench.rows(WIDE).await, told());
     assert_eq!(bench.sink.digest(&bench.generation, &bench.schema, SUMS).await.unwrap(), "0".repeat(64));
     // Decimal sums are exact, and the scale is the greater one.
-    let sum = |m: &str| Change { shape: 3, values: vec![P::Text(text("s")), P::Null, P::Decimal(m.into())] };
+    let sum = |m: &str| Change { shape: 3, values: vec![P::Text("s".into()), P::Null, P::Decimal(m.into())] };
     bench.commit(&[sum("0.1"), sum("0.20")]).await.unwrap();
     bench.commit(&[sum("123456789012345678901234567890")]).await.unwrap();
     assert_eq!(bench.rows(SUMS).await, [[json!("s"), json!(0), json!("123456789012345678901234567890.30")]]);
