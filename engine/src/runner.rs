@@ -142,13 +142,13 @@ struct Shell {
     /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
     unapplied: HashMap<TopicPartition, VecDeque<(i64, i64)>>,
     report: Report,
-    stopped: bool,
 }
 
 /// What is known for the status beside the machine's state.
 struct Report {
     publish: watch::Sender<ProjectionStatus>,
     halt: Option<Halt>,
+    stopped: bool,
     source_trouble: Option<String>,
     sink_trouble: Option<String>,
     counters: Counters,
@@ -200,12 +200,11 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
         messages,
         unapplied: HashMap::new(),
         report: Report::new(publish),
-        stopped: false,
     };
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopping = false;
-    while !shell.stopped {
+    while !shell.report.stopped {
         tokio::select! {
             event = shell.source.next() => shell.on_source(event),
             Some(message) = inbox.recv() => shell.on_message(message),
@@ -458,10 +457,7 @@ impl Shell {
                 self.unapplied.remove(&partition);
                 self.source.restart(&partition, offset);
             }
-            Action::Release(partition) => {
-                self.unapplied.remove(&partition);
-                self.source.release(&partition);
-            }
+            Action::Release(partition) => self.source.release(&partition),
             Action::Take(id, partition, events_max) => self.take(id, partition, events_max),
             Action::Apply(id) => self.apply(id),
             Action::Fold(id, lane) => self.fold(id, lane),
@@ -492,7 +488,7 @@ impl Shell {
                 self.report.halt = Some(halt);
                 self.publish();
             }
-            Action::Stopped => self.stopped = true,
+            Action::Stopped => self.report.stopped = true,
         }
     }
 
@@ -623,7 +619,7 @@ impl Shell {
             status::partition(partition, *next, end, first, now)
         });
         let partitions: Vec<PartitionStatus> = partitions.collect();
-        self.report.publish(&self.generation, partitions, self.machine.is_quiet(), self.stopped);
+        self.report.publish(&self.generation, partitions, self.machine.is_quiet());
     }
 }
 

@@ -1,5 +1,7 @@
 //! Holds the house in order: who may import whom, how long a file may be, and that the map's paths exist.
 
+#![allow(clippy::unwrap_used, reason = "a test says what it expects by panicking")]
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};

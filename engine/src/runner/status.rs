@@ -238,6 +238,7 @@ impl Report {
         Self {
             publish,
             halt: None,
+            stopped: false,
             source_trouble: None,
             sink_trouble: None,
             counters: Counters::default(),
@@ -249,15 +250,10 @@ impl Report {
     }
 
     /// Works out the state and tells everybody.
-    pub(super) fn publish(
-        &mut self,
-        generation: &Generation,
-        partitions: Vec<PartitionStatus>,
-        quiet: bool,
-        stopped: bool,
-    ) {
+    pub(super) fn publish(&mut self, generation: &Generation, partitions: Vec<PartitionStatus>, quiet: bool) {
         let lag_events: Option<i64> = partitions.iter().map(|p| p.lag_events).sum();
-        let lag_seconds = partitions.iter().map(|p| p.lag_seconds).try_fold(0.0, |most: f64, s| Some(most.max(s?)));
+        let known = partitions.iter().filter(|p| self.halt.is_none() || p.lag_seconds.is_some());
+        let lag_seconds = known.map(|p| p.lag_seconds).try_fold(0.0, |most: f64, s| Some(most.max(s?)));
         let sum = partitions.iter().map(|p| p.next_offset).sum();
         if sum != self.last_sum || lag_events == Some(0) {
             self.last_sum = sum;
@@ -266,7 +262,7 @@ impl Report {
         let waiting = self.sink_trouble.clone().or_else(|| self.source_trouble.clone());
         let state = if self.halt.is_some() {
             State::Halted
-        } else if stopped {
+        } else if self.stopped {
             State::Stopped
         } else if waiting.is_some() {
             State::Waiting

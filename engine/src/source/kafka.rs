@@ -82,7 +82,7 @@ const OWNED: &[(&str, &str)] = &[
     ("metadata.broker.list", "set `bootstrap_servers` in [kafka]"),
     ("partition.assignment.strategy", "partitions move with cooperative-sticky"),
     ("plugin.library.paths", "no foreign code is loaded into the engine"),
-    ("queued.max.messages.kbytes", "memory is bounded; set `buffer_bytes` in [kafka]"),
+    ("queued.max.messages.kbytes", "memory is bounded; set `buffer` in [kafka]"),
     ("statistics.interval.ms", "the engine needs them once a second"),
     ("topic.blacklist", "a projection reads the topics that it names"),
 ];
