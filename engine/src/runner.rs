@@ -312,7 +312,7 @@ impl Shell {
                 self.report.source_trouble = Some(error.to_string());
                 self.publish();
             }
-            SourceEvent::Failed(error) => self.input(Input::Halt(error.halt)),
+            SourceEvent::Failed(error) => self.input(Input::Betrayed(error.halt)),
         }
     }
 

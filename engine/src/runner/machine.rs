@@ -79,7 +79,9 @@ pub(crate) enum Input {
     Retry(Wait),
     /// Some time has passed: an open set that has been open since the last tick is old.
     Tick,
-    /// Halt for a reason from outside (the log betrayed, the sink refused).
+    /// The log of a partition does not go on: halt once everything before has been applied.
+    Betrayed(Halt),
+    /// Halt for a reason from outside.
     Halt(Halt),
     /// Stop in good order.
     Stop,
@@ -177,7 +179,8 @@ struct Partition {
     run: u64,
     claim: Claim,
     writer: usize,
-    committed: i64,
+    /// The checkpoint, once a claim has told it.
+    committed: Option<i64>,
     folded: i64,
     taken: i64,
     chunks: VecDeque<Chunk>,
@@ -227,6 +230,8 @@ struct PendingClaim {
 pub(crate) struct Machine {
     limits: Limits,
     phase: Phase,
+    /// What to halt with, once the partition that it is about has nothing left to take.
+    betrayal: Option<Halt>,
     partitions: BTreeMap<TopicPartition, Partition>,
     writers: Vec<WriterState>,
     claims: Vec<PendingClaim>,
@@ -249,6 +254,7 @@ impl Machine {
         Self {
             limits,
             phase: Phase::Running,
+            betrayal: None,
             partitions: BTreeMap::new(),
             writers: (0..limits.writers.max(1)).map(|_| writer()).collect(),
             claims: Vec::new(),
@@ -261,7 +267,7 @@ impl Machine {
 
     /// The checkpoint of each partition that is ours, as far as we know.
     pub(crate) fn checkpoints(&self) -> impl Iterator<Item = (&TopicPartition, i64)> {
-        self.partitions.iter().filter(|(_, p)| p.claim != Claim::Claiming || p.run > 0).map(|(tp, p)| (tp, p.committed))
+        self.partitions.iter().filter_map(|(tp, p)| Some((tp, p.committed?)))
     }
 
     /// Whether nothing is under way and the source was found empty.
@@ -286,6 +292,7 @@ impl Machine {
             Input::Reread(writer, outcome) => self.reread(writer, outcome),
             Input::Retry(wait) => self.retry(wait),
             Input::Tick => self.writers.iter_mut().for_each(|w| w.open.ticks += 1),
+            Input::Betrayed(halt) => self.betrayed(halt),
             Input::Halt(halt) => self.halt(halt),
             Input::Stop => self.stop(),
         }
@@ -296,6 +303,7 @@ impl Machine {
         if let Some(action) = self.queue.pop_front() {
             return Some(action);
         }
+        self.meet_betrayal();
         match self.phase {
             Phase::Running => self.next_fold().or_else(|| self.next_commit()).or_else(|| self.next_take()),
             Phase::Halting(_) | Phase::Stopping => self.next_commit().or_else(|| self.settle()),
@@ -327,7 +335,7 @@ impl Machine {
                 run,
                 claim: Claim::Claiming,
                 writer,
-                committed: bounds.start,
+                committed: None,
                 folded: bounds.start,
                 taken: bounds.start,
                 chunks: VecDeque::new(),
@@ -385,7 +393,7 @@ impl Machine {
             if partition.run != *run {
                 continue;
             }
-            partition.committed = checkpoint.next_offset;
+            partition.committed = Some(checkpoint.next_offset);
             partition.folded = checkpoint.next_offset;
             partition.taken = checkpoint.next_offset;
             // The bounds of a partition that has been ours for a while are old: only the source can tell then.
@@ -566,7 +574,7 @@ impl Machine {
             if let Some(partition) = self.partitions.get_mut(&advance.partition)
                 && partition.claim == Claim::Active(advance.owner_epoch)
             {
-                partition.committed = advance.next;
+                partition.committed = Some(advance.next);
             }
         }
     }
@@ -693,6 +701,33 @@ impl Machine {
     }
 
     // ---- ending ----
+
+    fn betrayed(&mut self, halt: Halt) {
+        // What the source holds of the partition came before.
+        if let Some(partition) = self.partition_of(&halt) {
+            partition.data = true;
+        }
+        self.betrayal.get_or_insert(halt);
+    }
+
+    fn partition_of(&mut self, halt: &Halt) -> Option<&mut Partition> {
+        let at = halt.at.as_ref()?;
+        self.partitions.get_mut(&TopicPartition::new(at.topic.as_str(), at.partition))
+    }
+
+    /// Halts where the log betrayed, once its turn has come.
+    fn meet_betrayal(&mut self) {
+        let Some(halt) = self.betrayal.take() else { return };
+        let left = self.partition_of(&halt).is_some_and(|p| match p.claim {
+            Claim::Active(_) => p.data || !p.chunks.is_empty(),
+            Claim::Claiming | Claim::Fenced => true,
+        });
+        if left {
+            self.betrayal = Some(halt);
+        } else {
+            self.halt(halt);
+        }
+    }
 
     fn halt(&mut self, halt: Halt) {
         if matches!(self.phase, Phase::Running) {

@@ -474,6 +474,10 @@ mod tests {
                     Step::End if delivering => {
                         let end = log.keys().next_back().map_or(0, |last| last + 1);
                         let position = buffers.position(&at).unwrap();
+                        // What nobody has seen yet is a hole from now on.
+                        for offset in position..end {
+                            log.entry(offset).or_insert(false);
+                        }
                         // The reader is at the end when it has read all that is visible.
                         if !(position..end).any(|offset| log.get(&offset).copied().unwrap_or(false)) {
                             buffers.advance(&at, tag, end);
