@@ -75,8 +75,8 @@ async fn every_snapshot_is_right_while_the_engine_is_killed_twenty_times() {
         wait::until("progress that readers see", PATIENCE, || {
             assert!(engine.ended().is_none(), "the engine ended\n{}", engine.tail());
             observers.iter_mut().for_each(Observer::still_right);
-            let some: Vec<Draft> = (0..40).map(|at| draft(number + at, &mut random)).collect();
-            number += 40;
+            let some: Vec<Draft> = (0..10).map(|at| draft(number + at, &mut random)).collect();
+            number += 10;
             stage.sender.send(&some);
             if observers[0].advanced() >= goal {
                 Ok(())
