@@ -5,7 +5,7 @@ use laterna_tests::random::Random;
 
 /// Keys and whole numbers; now and then a tombstone, a null key, an empty value, headers with and without a value.
 pub(crate) fn mixed(number: u64, random: &mut Random) -> Draft {
-    let draw = random.next();
+    let draw = random.draw();
     let mut draft = Draft::text(format!("k{}", random.below(50)), (random.below(2_000) as i64 - 1_000).to_string());
     match draw % 40 {
         0 | 1 => draft.value = None,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
-use std::io::Write;
+use std::io::{Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -78,7 +78,8 @@ fn payload(bytes: &[u8]) -> Value {
 #[derive(Debug)]
 pub struct FileLog {
     folder: PathBuf,
-    partitions: BTreeMap<i32, Vec<Record>>,
+    /// The records, and how many bytes of the file they take.
+    partitions: BTreeMap<i32, (Vec<Record>, u64)>,
 }
 
 impl FileLog {
@@ -87,27 +88,33 @@ impl FileLog {
         Self { folder: dir.join(topic), partitions: BTreeMap::new() }
     }
 
+    /// Reads on from where it stopped.
     fn read(&mut self, partition: i32) {
-        let bytes = std::fs::read(self.folder.join(format!("{partition}.jsonl"))).unwrap_or_default();
+        let (records, position) = self.partitions.entry(partition).or_default();
+        let Ok(mut file) = File::open(self.folder.join(format!("{partition}.jsonl"))) else { return };
+        let mut bytes = Vec::new();
+        file.seek(SeekFrom::Start(*position))
+            .and_then(|_| file.read_to_end(&mut bytes))
+            .expect("read the partition's file");
         // A last line without its end is not there yet.
         let whole = bytes.iter().rposition(|&byte| byte == b'\n').map_or(0, |at| at + 1);
-        let text = std::str::from_utf8(&bytes[..whole]).expect("UTF-8");
-        let records = text.lines().enumerate().map(|(at, line)| {
+        *position += whole as u64;
+        for line in std::str::from_utf8(&bytes[..whole]).expect("UTF-8").lines() {
             let object: Value = serde_json::from_str(line).expect("a line is JSON");
             let part = |name: &str| object.get(name).and_then(Value::as_str).map(|text| text.as_bytes().to_vec());
             let timestamp_ms = object["timestamp"].as_i64().unwrap_or(-1);
-            Record { offset: at as i64, timestamp_ms, key: part("key"), value: part("value"), headers: Vec::new() }
-        });
-        self.partitions.insert(partition, records.collect());
+            let (key, value, offset) = (part("key"), part("value"), records.len() as i64);
+            records.push(Record { offset, timestamp_ms, key, value, headers: Vec::new() });
+        }
     }
 }
 
 impl Log for FileLog {
     fn range(&mut self, partition: i32, from: i64, to: i64) -> &[Record] {
-        if self.partitions.get(&partition).is_none_or(|records| (records.len() as i64) < to) {
+        if self.partitions.get(&partition).is_none_or(|(records, _)| (records.len() as i64) < to) {
             self.read(partition);
         }
-        let records = &self.partitions[&partition];
+        let records = &self.partitions[&partition].0;
         let bound = |offset: i64| (offset.max(0) as usize).min(records.len());
         &records[bound(from)..bound(to)]
     }
@@ -119,6 +126,6 @@ impl Log for FileLog {
         for number in &numbers {
             self.read(*number);
         }
-        numbers.into_iter().map(|number| (number, self.partitions[&number].len() as i64)).collect()
+        numbers.into_iter().map(|number| (number, self.partitions[&number].0.len() as i64)).collect()
     }
 }
