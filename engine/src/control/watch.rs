@@ -95,9 +95,12 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
 
 fn watcher(dir: &Path, notices: &Sender<()>) -> Option<notify::RecommendedWatcher> {
     let notices = notices.clone();
-    let notice = move |_: notify::Result<notify::Event>| {
-        // The receiver lives as long as the watcher.
-        notices.send(()).ok();
+    let notice = move |event: notify::Result<notify::Event>| {
+        // To look is to open the folder, which is told too: without this, each look would ask for the next one.
+        if !event.is_ok_and(|event| event.kind.is_access()) {
+            // The receiver lives as long as the watcher.
+            notices.send(()).ok();
+        }
     };
     let mut watcher = notify::recommended_watcher(notice).ok()?;
     watcher.watch(dir, RecursiveMode::NonRecursive).ok()?;
