@@ -1,7 +1,7 @@
 //! One projection generation's data plane: from the source through the plugin into the sink.
 //!
-//! What to do next is decided by the pure [`machine`]; here its actions are carried out and their outcomes told. Invariants: the
-//! loop never waits for the database, the sandbox or a clock (each runs in a task that reports with a [`Message`]); a
+//! What to do next is decided by the pure state machine in `runner/machine.rs`; here its actions are carried out and their outcomes told. Invariants: the
+//! loop never waits for the database, the sandbox or a clock (each runs in a task that reports with a message); a
 //! database future is never dropped; WASM has run before a transaction opens.
 //!
 //! ```text

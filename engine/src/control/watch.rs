@@ -88,7 +88,8 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
         if matches!(noticed.recv_timeout(patience), Err(RecvTimeoutError::Disconnected)) {
             std::thread::sleep(patience);
         }
-        // A thousand notices at once are one.
+        // A thousand notices at once are one: those that come in the next moment as well.
+        std::thread::sleep(SETTLE / 10);
         while noticed.try_recv().is_ok() {}
     }
 }

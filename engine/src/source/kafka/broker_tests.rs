@@ -417,34 +417,3 @@ async fn closing_with_the_broker_gone_is_bounded() {
     runner.source.close().await;
     assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
 }
-
-/// Not a test of right or wrong: prints how fast the buffers are filled and emptied.
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn drain_rate() {
-    let topic = topic("rate", 4).await;
-    (0..4).for_each(|partition| produce(&topic, partition, 0..500_000));
-    let cpu = || {
-        let stat = std::fs::read_to_string("/proc/self/stat").unwrap();
-        let fields: Vec<&str> = stat.rsplit(") ").next().unwrap().split(' ').collect();
-        (fields[11].parse::<f64>().unwrap() + fields[12].parse::<f64>().unwrap()) / 100.0
-    };
-    let mut runner = Runner::new(settings(&[&topic]));
-    runner.until("begun", |r| !r.events.is_empty()).await;
-    let (begun, cpu_begun, first) = (Instant::now(), cpu(), runner.events.len());
-    let mut count = 0;
-    runner.events.clear();
-    while runner.next.values().sum::<i64>() < 2_000_000 {
-        runner.until("some", |_| true).await;
-        count += runner.events.len();
-        runner.events.clear();
-        tokio::time::timeout(Duration::from_millis(5), runner.source.next()).await.ok();
-    }
-    let (wall, cpu) = (begun.elapsed().as_secs_f64(), cpu() - cpu_begun);
-    println!(
-        "{count} events (after {first}) in {wall:.2} s: {:.0}/s wall, {:.0}/s CPU",
-        count as f64 / wall,
-        count as f64 / cpu
-    );
-    runner.source.close().await;
-}
