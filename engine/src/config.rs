@@ -81,7 +81,7 @@ pub struct KafkaConfig {
     pub bootstrap_servers: String,
     /// Prefix of the consumer groups: `PREFIX.PROJECTION`. Default `laterna`.
     pub group_prefix: String,
-    /// How many bytes of events each projection buffers. Default 32 MiB, 1 MiB to 1 GiB.
+    /// How many bytes of events each projection buffers. Default 8 MiB, 1 MiB to 1 GiB.
     pub buffer_bytes_max: usize,
     /// Passed to librdkafka as they are; keys that the engine owns are refused.
     pub properties: BTreeMap<String, Secret>,

@@ -23,6 +23,8 @@ pub struct ChangeSet {
     operations: usize,
     /// What the event in hand has done, where a later change of it may fail.
     undo: Option<Vec<Undo>>,
+    /// One for each table.
+    sums_may_fail: Vec<bool>,
 }
 
 /// Row operations of which no two touch the same row.
@@ -179,6 +181,7 @@ impl ChangeSet {
             places: vec![Places::default(); schema.tables.len()],
             operations: 0,
             undo: None,
+            sums_may_fail: (0..schema.tables.len()).map(|table| sums_may_fail(schema, table)).collect(),
         }
     }
 
@@ -191,7 +194,8 @@ impl ChangeSet {
         let checked = changes.into_iter().map(|change| change.check(schema)).collect::<Result<Vec<_>, _>>()?;
         let stages = self.stages.len();
         // Nothing but a sum fails, and a step that fails changes nothing itself. So only what comes before a sum is noted.
-        self.undo = (checked.iter().skip(1).any(|change| adds(schema, change))).then(Vec::new);
+        let may_fail = |change: &CheckedChange| self.sums_may_fail[schema.shapes[change.shape].table];
+        self.undo = checked.iter().skip(1).any(may_fail).then(Vec::new);
         for change in checked {
             if let Err(error) = self.fold(schema, change) {
                 self.take_back(schema);
@@ -390,6 +394,19 @@ impl ChangeSet {
     }
 }
 
-fn adds(schema: &Schema, change: &CheckedChange) -> bool {
-    schema.shapes[change.shape].assignments.iter().any(|(_, operation)| *operation == Operation::Add)
+/// Whether folding a sum into a row of the table can fail. That takes a row whose value is known: one that some shape sets, or
+/// whose absence is known. Where every shape upserts and every sum is of one kind, none is ever known.
+fn sums_may_fail(schema: &Schema, table: usize) -> bool {
+    let shapes = || schema.shapes.iter().filter(|shape| shape.table == table);
+    let adds = shapes().any(|shape| shape.assignments.iter().any(|(_, operation)| *operation == Operation::Add));
+    let sums: std::collections::BTreeSet<usize> = shapes()
+        .flat_map(|shape| &shape.assignments)
+        .filter(|(_, operation)| *operation == Operation::Add)
+        .map(|(rest, _)| *rest)
+        .collect();
+    let only_sums = shapes().all(|shape| {
+        shape.kind == ShapeKind::Upsert
+            && shape.assignments.iter().all(|(rest, operation)| *operation == Operation::Add || !sums.contains(rest))
+    });
+    adds && !only_sums
 }

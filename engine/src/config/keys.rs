@@ -175,7 +175,7 @@ pub(super) const KEYS: &[Key<Config>] = &[
             max: 1024 * MIB,
             set: |config, value| config.kafka.buffer_bytes_max = usize_of(value),
         },
-        default: "32MiB",
+        default: "8MiB",
         env: &[],
         meaning: "How many bytes of events each projection buffers.",
     },

@@ -29,7 +29,7 @@ fn every_default_is_valid() {
     let config = load("", &[], &[]).unwrap().config;
     assert_eq!(config.http.listen.to_string(), "127.0.0.1:8484");
     assert_eq!(config.database.url.expose(), "sqlite://laterna.db");
-    assert_eq!(config.kafka.buffer_bytes_max, 32 << 20);
+    assert_eq!(config.kafka.buffer_bytes_max, 8 << 20);
     assert_eq!(config.defaults.batch_events_max, 20_000);
     assert_eq!(config.defaults.call_time_max.as_millis(), 1000);
     assert_eq!(config.source, SourceKind::Kafka);

@@ -232,7 +232,7 @@ fn base_config(settings: &KafkaSettings) -> Result<ClientConfig, SourceError> {
         ("topic.metadata.refresh.interval.ms", "10000"),
         // A fetch that waits also delays the fetch of a partition that was just assigned or restarted.
         ("fetch.wait.max.ms", "100"),
-        ("fetch.max.bytes", "8388608"),
+        ("fetch.max.bytes", "4194304"),
         ("max.partition.fetch.bytes", "1048576"),
         // The default stops fetching for a second whenever the queue is full, which it is at full speed.
         ("fetch.queue.backoff.ms", "10"),
@@ -263,7 +263,7 @@ fn client_config(settings: &KafkaSettings) -> Result<ClientConfig, SourceError> 
         ("check.crcs", "true"),
         ("isolation.level", "read_committed"),
         ("enable.partition.eof", "true"),
-        ("queued.max.messages.kbytes", "8192"),
+        ("queued.max.messages.kbytes", "4096"),
         ("statistics.interval.ms", "1000"),
     ] {
         config.set(key, value);

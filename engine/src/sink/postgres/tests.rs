@@ -1,5 +1,7 @@
 //! Against a real server: `LATERNA_TEST_POSTGRES_URL` names one on which databases may be created. Each test makes its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -1,5 +1,7 @@
 //! Against a real broker, named by `LATERNA_TEST_KAFKA`. Each test makes topics and groups of its own.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by panicking")]
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
