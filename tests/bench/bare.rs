@@ -154,8 +154,7 @@ fn read(bootstrap: &str, partitions: &[i32], mut each: impl FnMut(&str, i64, &mu
     consumer.assign(&list).expect("assign");
     let mut fold = Fold::default();
     while left > 0 {
-        let Some(message) = consumer.poll(Duration::from_secs(30)) else { return None };
-        let message = message.expect("a message");
+        let message = consumer.poll(Duration::from_secs(30))?.expect("a message");
         let value = std::str::from_utf8(message.payload().expect("a value")).expect("text");
         each(value, message.offset(), &mut fold);
         left -= 1;

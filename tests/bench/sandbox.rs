@@ -9,7 +9,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bench_logic::{OrderRow, Output, SaleRow};
 use laterna::event::{Event, EventBatch, TopicPartition};
 use laterna::plugin::{Host, HostSettings, Limits, Plugin};
 use laterna_sdk::__private::{Guest as _, types};
@@ -22,6 +21,11 @@ use crate::timeline::quantile;
 #[allow(unreachable_pub, reason = "it is a crate of its own elsewhere")]
 #[path = "../../examples/order_summary/rust/src/lib.rs"]
 mod order_summary;
+
+/// The guest, in the same way.
+#[allow(unreachable_pub, missing_docs, reason = "it is a crate of its own elsewhere")]
+#[path = "../guests/bench_w2.rs"]
+mod bench_w2;
 
 /// Events in one call: what the engine hands over at once.
 const CHUNK: usize = 1_000;
@@ -89,51 +93,34 @@ fn sdk_event(event: &Event) -> types::Event {
     }
 }
 
-/// The changes of `bench_w2`, in the contract's own types.
-struct Changes(Vec<types::Change>);
-
-impl Output for Changes {
-    fn order(&mut self, row: OrderRow<'_>) {
-        let values = vec![
-            types::Value::Text(row.order_id.into()),
-            row.customer_id.map_or(types::Value::Null, |id| types::Value::Text(id.into())),
-            types::Value::Text(row.status.into()),
-            types::Value::Integer(row.item_count),
-            types::Value::Decimal(money(row.total_cents)),
-            types::Value::Timestamp(row.placed_at_micros),
-            types::Value::Integer(row.last_offset),
-        ];
-        self.0.push(types::Change { shape: 0, values });
-    }
-
-    fn sale(&mut self, row: SaleRow<'_>) {
-        let values = vec![
-            types::Value::Date(row.day),
-            types::Value::Text(row.sku.into()),
-            types::Value::Integer(row.quantity),
-            types::Value::Decimal(money(row.revenue_cents)),
-        ];
-        self.0.push(types::Change { shape: 1, values });
-    }
-}
-
-fn money(cents: i64) -> String {
-    laterna_sdk::Decimal::cents(cents).to_string()
-}
-
 async fn plugin_of(host: &Host, file: &Path) -> Plugin {
     let bytes = std::fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     host.load(bytes.into(), Limits::default()).await.unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Runs both sides in turns and gives the lower quartile of each. What the native side consumes is made ready before.
-async fn compare<T>(
-    plugin: &Plugin,
-    form: Form,
-    rounds: usize,
-    ready: impl Fn(&Chunk) -> T,
-    native: impl Fn(&Chunk, T),
-) -> Cost {
+/// The plugins that are compared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subject {
+    /// The example of that name.
+    OrderSummary,
+    /// The guest of that name.
+    BenchW2,
+}
+
+impl Subject {
+    /// The plugin's own source, as native code.
+    fn native(self) -> fn(types::Batch) -> Vec<types::Outcome> {
+        match self {
+            Subject::OrderSummary => order_summary::LaternaProjection::apply,
+            Subject::BenchW2 => bench_w2::LaternaProjection::apply,
+        }
+    }
+}
+
+/// Runs both sides in turns and gives the lower quartile of each.
+pub(crate) async fn compare(host: &Host, file: &Path, subject: Subject, form: Form, rounds: usize) -> Cost {
+    let plugin = plugin_of(host, file).await;
+    let native = subject.native();
     let chunks = chunks(form);
     let (mut in_sandbox, mut as_native) = (Vec::new(), Vec::new());
     let micros_per_event = |begin: Instant| begin.elapsed().as_secs_f64() * 1e6 / CHUNK as f64;
@@ -144,40 +131,17 @@ async fn compare<T>(
             assert!(applied.fault.is_none() && applied.changes.len() == CHUNK, "{:?}", applied.fault);
             drop(black_box(applied));
             in_sandbox.push(micros_per_event(begin));
-            let input = ready(chunk);
+
+            // The native side consumes its events: they are made ready before.
+            let batch = chunk.sdk.clone();
             let begin = Instant::now();
-            native(chunk, input);
+            let outcomes = native(black_box(batch));
+            assert!(outcomes.iter().all(|outcome| matches!(outcome, types::Outcome::Changes(_))), "faults");
+            drop(black_box(outcomes));
             as_native.push(micros_per_event(begin));
         }
     }
     Cost { guest: quantile(in_sandbox, 0.25), native: quantile(as_native, 0.25) }
-}
-
-/// The example `order_summary`, written on the SDK: natively, its own function on the SDK's types.
-pub(crate) async fn order_summary(host: &Host, file: &Path, form: Form, rounds: usize) -> Cost {
-    let plugin = plugin_of(host, file).await;
-    let native = |_: &Chunk, batch: types::Batch| {
-        let outcomes = order_summary::LaternaProjection::apply(black_box(batch));
-        assert!(outcomes.iter().all(|outcome| matches!(outcome, types::Outcome::Changes(_))), "faults");
-        drop(black_box(outcomes));
-    };
-    compare(&plugin, form, rounds, |chunk| chunk.sdk.clone(), native).await
-}
-
-/// `bench_w2`: natively, its logic without the SDK, straight into the contract's types.
-pub(crate) async fn bench_w2(host: &Host, file: &Path, form: Form, rounds: usize) -> Cost {
-    let plugin = plugin_of(host, file).await;
-    let native = |chunk: &Chunk, ()| {
-        let mut outcomes = Vec::with_capacity(CHUNK);
-        for event in &black_box(chunk).engine.events {
-            let value = std::str::from_utf8(event.value.as_deref().expect("a value")).expect("text");
-            let mut changes = Changes(Vec::new());
-            bench_logic::w2(value, event.offset, &mut changes).expect("an order");
-            outcomes.push(changes.0);
-        }
-        drop(black_box(outcomes));
-    };
-    compare(&plugin, form, rounds, |_| (), native).await
 }
 
 /// A host without a cache: nothing of the engine's own runs is touched.
