@@ -510,10 +510,10 @@ impl Shell {
 
     fn take(&mut self, id: ChunkId, partition: TopicPartition, events_max: usize) {
         let batch = self.source.take(&partition, events_max, CHUNK_BYTES_MAX);
-        let taken = batch.as_ref().map(|batch| Taken {
-            events: batch.events.len(),
-            bytes: batch.events.iter().map(Event::bytes).sum(),
-            next_offset: batch.next_offset,
+        let taken = batch.as_ref().map(|batch| {
+            let (events, bytes) = (batch.events.len(), batch.events.iter().map(Event::bytes).sum());
+            let full = events >= events_max || bytes >= CHUNK_BYTES_MAX / 2;
+            Taken { events, bytes, next_offset: batch.next_offset, full }
         });
         if let Some(batch) = batch {
             self.report.counters.consumed += batch.events.len() as u64;

@@ -63,6 +63,8 @@ struct Partition {
     chunks: VecDeque<Chunk>,
     /// Whether the source may have more.
     data: bool,
+    /// Whether the last chunk was full.
+    backlog: bool,
 }
 
 #[derive(Debug)]
@@ -217,6 +219,7 @@ impl Machine {
                 taken: bounds.start,
                 chunks: VecDeque::new(),
                 data: false,
+                backlog: false,
             };
             self.partitions.insert(bounds.partition.clone(), partition);
         }
@@ -314,9 +317,11 @@ impl Machine {
         let Some(taken) = taken else {
             partition.chunks.pop_back();
             partition.data = false;
+            partition.backlog = false;
             return;
         };
         partition.taken = taken.next_offset;
+        partition.backlog = taken.full;
         if let Some(chunk) = partition.chunks.back_mut() {
             chunk.taken = taken;
             chunk.applied = taken.events == 0;
@@ -404,7 +409,7 @@ impl Machine {
             self.turn = at + 1;
             let id = self.id();
             if let Some(partition) = self.partitions.get_mut(&tp) {
-                let taken = Taken { events: 0, bytes: 0, next_offset: partition.taken };
+                let taken = Taken { events: 0, bytes: 0, next_offset: partition.taken, full: false };
                 partition.chunks.push_back(Chunk { id, taken, applied: false, attempt: 0 });
             }
             return Some(Action::Take(id, tp, events_max));
@@ -421,11 +426,12 @@ impl Machine {
             if writer.under_way.is_some() || writer.open.advances.is_empty() {
                 continue;
             }
-            // A backlog wants large batches, a lone event none: as long as more is on its way the set stays open.
-            let more = self
-                .partitions
-                .values()
-                .any(|p| p.writer == index && matches!(p.claim, Claim::Active(_)) && (p.data || !p.chunks.is_empty()));
+            // A backlog wants large batches: as long as more of it is on its way the set stays open. Events that come as they are
+            // applied want none.
+            let more = self.partitions.values().any(|p| {
+                let of_writer = p.writer == index && matches!(p.claim, Claim::Active(_));
+                of_writer && p.backlog && (p.data || !p.chunks.is_empty())
+            });
             let mut of_writer = self.partitions.values().filter(|p| p.writer == index);
             let full = of_writer.any(|p| p.head_fits(writer, &self.limits) == Some(false));
             let full =

@@ -31,6 +31,8 @@ pub(crate) struct Taken {
     pub(crate) bytes: usize,
     /// The first offset after the chunk.
     pub(crate) next_offset: i64,
+    /// Whether it was as large as a chunk may be: the partition has a backlog.
+    pub(crate) full: bool,
 }
 
 /// What happened.

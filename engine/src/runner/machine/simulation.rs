@@ -138,7 +138,8 @@ impl Engine {
             None => log.end,
         };
         *position = next_offset;
-        let taken = Taken { events: events.len(), bytes: events.len() * 10, next_offset };
+        let full = events.len() >= events_max;
+        let taken = Taken { events: events.len(), bytes: events.len() * 10, next_offset, full };
         self.chunks.insert(id, (tp.clone(), events, next_offset));
         Some(taken)
     }
