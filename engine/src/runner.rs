@@ -40,6 +40,9 @@ const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// Events in one call of the plugin: nothing is gained beyond (reference: batches of 10 to 1000 cost the same per event).
 const CHUNK_EVENTS_MAX: usize = 1_000;
 
+/// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
+const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
+
 /// Makes the source of a generation, once the sink is open.
 pub type MakeSource = Box<dyn FnOnce(&Generation) -> Result<Box<dyn Source>, SourceError> + Send>;
 
@@ -172,6 +175,7 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
     let writers = if schema.is_serial() { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
     let limits = Limits {
         chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
+        waiting_events_max: WAITING_EVENTS_MAX,
         batch_events_max: parts.batch_events_max,
         batch_bytes_max: parts.batch_bytes_max,
         sandbox_slots: parts.sandbox_slots,

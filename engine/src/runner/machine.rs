@@ -401,7 +401,7 @@ impl Machine {
             let writer = &self.writers[partition.writer];
             let waiting = self.partitions.values().filter(|p| p.writer == partition.writer).flat_map(|p| &p.chunks);
             let (events, bytes) = waiting.fold((0, 0), |(e, b), c| (e + c.taken.events, b + c.taken.bytes));
-            if events >= writer.events_max || bytes >= self.limits.batch_bytes_max {
+            if events >= self.limits.waiting_events_max.min(writer.events_max) || bytes >= self.limits.batch_bytes_max {
                 continue;
             }
             let events_max = self.limits.chunk_events_max.min(writer.events_max);

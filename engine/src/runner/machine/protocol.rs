@@ -12,6 +12,8 @@ pub(crate) type ChunkId = u64;
 pub(crate) struct Limits {
     /// Events in one call of the plugin.
     pub(crate) chunk_events_max: usize,
+    /// Events that may wait, in chunks, for a place in the open set of a writer.
+    pub(crate) waiting_events_max: usize,
     /// Events in one commit.
     pub(crate) batch_events_max: usize,
     /// Event bytes in one commit, and in the chunks that wait for one.

@@ -274,6 +274,7 @@ fn run(seed: u64) {
     let batch_events_max = [1, 3, 10, 50][random.below(4)];
     let limits = Limits {
         chunk_events_max: 1 + random.below(10),
+        waiting_events_max: 20,
         batch_events_max,
         batch_bytes_max: 10_000,
         sandbox_slots: 1 + random.below(3),
