@@ -1,7 +1,5 @@
 #![doc = include_str!("../README.md")]
 
-#[cfg(all(feature = "arena", target_arch = "wasm32"))]
-mod arena;
 mod changes;
 mod decimal;
 mod declare;
