@@ -12,6 +12,7 @@
 mod contract;
 mod digest;
 mod postgres;
+mod registry;
 mod sql;
 mod sqlite;
 mod stored;
@@ -20,11 +21,15 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 
-use crate::change::{ChangeSet, Schema};
+use crate::change::{ChangeSet, Key, Row, Schema};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
 
+pub use registry::{
+    Actor, Asked, AuditEntry, Build, Comparison, Desired, Done, GenerationRecord, GenerationState, Order, OrderError, ProjectionRecord,
+    RebuildRecord, RebuildState, Refusal, Registry, RowDifference, Switch, TableDifference, Target,
+};
 pub use postgres::{PostgresSettings, PostgresSink};
 pub use sqlite::{SqliteSettings, SqliteSink};
 
@@ -140,6 +145,73 @@ pub trait Sink: Send + Sync {
         schema: &'a Schema,
         table: usize,
     ) -> BoxFuture<'a, Result<String, SinkError>>;
+
+    /// Everything that the control plane remembers, in one snapshot.
+    ///
+    /// # Errors
+    /// Transient, or fatal where the database refuses.
+    fn registry(&self) -> BoxFuture<'_, Result<Registry, SinkError>>;
+
+    /// Carries out an order and writes its audit row, in one transaction.
+    ///
+    /// # Errors
+    /// It was refused, or the database did not do it.
+    fn order<'a>(&'a self, order: &'a Order, asked: &'a Asked) -> BoxFuture<'a, Result<Done, OrderError>>;
+
+    /// Stores a build under its digest. Nothing where it is there.
+    ///
+    /// # Errors
+    /// As for [`Sink::registry`].
+    fn store_build<'a>(&'a self, build: &'a Build) -> BoxFuture<'a, Result<(), SinkError>>;
+
+    /// A stored build.
+    ///
+    /// # Errors
+    /// As for [`Sink::registry`].
+    fn load_build<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Build>, SinkError>>;
+
+    /// The audit, newest first: at most `limit` entries with numbers below `before`, of one projection or of all.
+    ///
+    /// # Errors
+    /// As for [`Sink::registry`].
+    fn audit<'a>(
+        &'a self,
+        projection: Option<&'a str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<AuditEntry>, SinkError>>;
+
+    /// A writer that fills a generation from its beginning, alone: bulk copies into bare tables as long as it has seen every row that was
+    /// written, upserts after. Correct in any case, wherever the generation stands.
+    fn bulk_writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;
+
+    /// Makes the primary keys and indexes that the tables of a generation still lack, and gathers the planner's figures. Idempotent.
+    ///
+    /// # Errors
+    /// As for [`Sink::registry`].
+    fn finish_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>>;
+
+    /// Takes a snapshot of the live generation, to be compared once the rebuilt one has come to the same checkpoints.
+    ///
+    /// # Errors
+    /// As for [`Sink::registry`].
+    fn compare<'a>(&'a self, live: &'a Generation) -> BoxFuture<'a, Result<Box<dyn Comparison>, SinkError>>;
+
+    /// The rows under these keys, in their order; none where there is no row.
+    ///
+    /// # Errors
+    /// As for [`Sink::rows`].
+    fn rows_at<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+        table: usize,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, SinkError>>;
 
     /// Whether the database answers, and what it is: its product and version for people.
     ///
