@@ -3,6 +3,8 @@
 //! Invariants: one name runs once; a file is read once and those bytes are what runs; a file that does not run says why; neither a
 //! broker nor a database that is away stops the engine from starting and showing so.
 
+mod requests;
+mod view;
 mod watch;
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +23,7 @@ use crate::runner::{MakeSource, Parts, ProjectionStatus, Runner, State};
 use crate::sink::{PostgresSettings, PostgresSink, Sink, SinkError, SqliteSettings, SqliteSink};
 use crate::source::{FileSettings, FileSource, KafkaSettings, KafkaSource, Source, check_properties};
 
+pub use view::*;
 use watch::Found;
 
 /// How often the database is asked whether it is there.
@@ -61,17 +64,6 @@ struct Projection {
     digest: String,
     status: watch_channel::Receiver<ProjectionStatus>,
     runner: Option<Runner>,
-}
-
-/// A file in `plugins/` that does not run, and why.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub struct RejectedPlugin {
-    /// Name of the file.
-    pub file: String,
-    /// Stable name of the cause.
-    pub code: String,
-    /// What is wrong and what to do.
-    pub reason: String,
 }
 
 /// One thing that the engine needs to be ready.
