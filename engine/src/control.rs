@@ -19,7 +19,7 @@ use crate::checkpoint::Generation;
 use crate::config::{Config, DatabaseConfig, ProjectionConfig, SourceKind};
 use crate::error::ErrorKind;
 use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError};
-use crate::runner::{MakeSource, Parts, ProjectionStatus, Runner, State};
+use crate::runner::{MakeSource, Pace, Parts, ProjectionStatus, Runner, State};
 use crate::sink::{PostgresSettings, PostgresSink, Sink, SinkError, SqliteSettings, SqliteSink};
 use crate::source::{FileSettings, FileSource, KafkaSettings, KafkaSource, Source, check_properties};
 
@@ -262,6 +262,9 @@ impl Control {
             writers: config.database.writers,
             // One more than there are threads: the next chunk waits beside the ones that run.
             sandbox_slots: sandbox_threads() + 1,
+            pace: Pace::Live,
+            rate_max: None,
+            paused: false,
         });
         let status = runner.status();
         let projection = Projection { file: file.to_owned(), digest, status, runner: Some(runner) };

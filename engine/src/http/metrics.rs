@@ -16,17 +16,6 @@ use crate::runner::{Histogram, PartitionStatus, ProjectionStatus, State};
 
 pub(super) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-const STATES: [(State, &str); 8] = [
-    (State::Starting, "starting"),
-    (State::Running, "running"),
-    (State::CatchingUp, "catching-up"),
-    (State::Idle, "idle"),
-    (State::Stalled, "stalled"),
-    (State::Waiting, "waiting"),
-    (State::Halted, "halted"),
-    (State::Stopped, "stopped"),
-];
-
 /// The text of `/metrics`.
 pub(super) fn render(seen: &Snapshot) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
@@ -123,7 +112,7 @@ fn engine(encoder: &mut DescriptorEncoder<'_>, seen: &Snapshot) -> fmt::Result {
         }),
     )?;
     let states = projections.iter().flat_map(|projection| {
-        STATES.map(|(state, name)| {
+        State::ALL.map(|state| (state, state.name())).map(|(state, name)| {
             let mut labels = of(projection);
             labels.push(("state", name.to_owned()));
             (labels, f64::from(u8::from(projection.state == state)))

@@ -34,6 +34,7 @@ pub(in crate::http) fn projection(name: &str) -> ProjectionStatus {
         lag_events: None,
         lag_seconds: Some(f64::NAN),
         rate_per_second: 1.5,
+        last_event_at_us: None,
         partitions: vec![partition(0, Some(0.5)), partition(1, Some(f64::NAN)), partition(2, None)],
         counters,
     }

@@ -175,8 +175,14 @@ impl Source for KafkaSource {
         Box::pin(self.outlet.next())
     }
 
-    fn take(&mut self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch> {
-        self.outlet.take(partition, events_max, bytes_max)
+    fn take(
+        &mut self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch> {
+        self.outlet.take(partition, events_max, bytes_max, before)
     }
 
     fn restart(&mut self, partition: &TopicPartition, offset: i64) {
