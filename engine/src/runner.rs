@@ -58,6 +58,8 @@ pub struct Parts {
     pub plugin: Arc<Plugin>,
     /// The file that it was read from.
     pub plugin_file: String,
+    /// Which generation it writes; its tables are there.
+    pub generation: Generation,
     /// Where its events come from.
     pub make_source: MakeSource,
     /// Where its rows go.
@@ -90,7 +92,7 @@ pub enum Pace {
 /// What a running projection is told.
 enum Command {
     Pause(bool),
-    Until(BTreeMap<TopicPartition, i64>),
+    Until(BTreeMap<TopicPartition, i64>, oneshot::Sender<()>),
     Reload(Arc<Plugin>, String, oneshot::Sender<()>),
 }
 
@@ -105,8 +107,7 @@ pub struct Runner {
 impl Runner {
     /// Starts the projection in a task of its own.
     pub fn start(parts: Parts) -> Self {
-        let (publish, status) =
-            watch::channel(status::starting(parts.plugin.schema(), parts.plugin.digest(), &parts.plugin_file));
+        let (publish, status) = watch::channel(status::starting(&parts));
         let (stop, stopped) = mpsc::channel(1);
         let (commands, told) = mpsc::unbounded_channel();
         let task = tokio::spawn(run(parts, publish, stopped, told));
@@ -118,9 +119,12 @@ impl Runner {
         self.tell(Command::Pause(paused));
     }
 
-    /// Takes no event at or behind these offsets until further notice; partitions left out are free.
-    pub fn until(&self, offsets: BTreeMap<TopicPartition, i64>) {
-        self.tell(Command::Until(offsets));
+    /// Takes no event at or behind these offsets until further notice; partitions left out are free. Answered once all in front of them
+    /// that is here is committed, and nothing else is under way.
+    pub fn until(&self, offsets: BTreeMap<TopicPartition, i64>) -> oneshot::Receiver<()> {
+        let (held, answer) = oneshot::channel();
+        self.tell(Command::Until(offsets, held));
+        answer
     }
 
     /// Lets another build of the same tables, topics and lanes take over at the next boundary of a batch. What is returned is answered then;
@@ -201,6 +205,8 @@ struct Shell {
     reload: Option<(Arc<Plugin>, String)>,
     /// Who waits for that.
     reloading: Vec<oneshot::Sender<()>>,
+    /// Who waits for the end of taking to be reached.
+    holding: Option<oneshot::Sender<()>>,
     pace: Pace,
     allowance: Option<Allowance>,
     report: Report,
@@ -251,7 +257,7 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let schema = Arc::clone(parts.plugin.schema());
-    let Some(generation) = open(&parts.sink, &parts.plugin, &publish, &mut stop).await else { return };
+    let generation = parts.generation.clone();
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
         Err(error) => {
@@ -295,6 +301,7 @@ async fn run(
         unapplied: HashMap::new(),
         reload: None,
         reloading: Vec::new(),
+        holding: None,
         pace: parts.pace,
         allowance: parts.rate_max.map(Allowance::new),
         report: Report::new(publish),
@@ -332,53 +339,6 @@ fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: 
     }
 }
 
-/// Opens the generation, however long the database takes to answer. None where it was told to stop meanwhile.
-async fn open(
-    sink: &Arc<dyn Sink>,
-    plugin: &Plugin,
-    publish: &watch::Sender<ProjectionStatus>,
-    stop: &mut mpsc::Receiver<()>,
-) -> Option<Generation> {
-    let mut attempt = 0;
-    loop {
-        let sink = Arc::clone(sink);
-        let (schema, digest) = (Arc::clone(plugin.schema()), plugin.digest().to_owned());
-        // In a task of its own: it is never dropped half way.
-        let opening = tokio::spawn(async move { sink.open(&schema, &digest).await });
-        match opening.await {
-            Ok(Ok(opened)) => {
-                publish.send_modify(|status| {
-                    status.generation = opened.generation.number;
-                    status.waiting = None;
-                });
-                return Some(opened.generation);
-            }
-            Ok(Err(error)) if error.kind == ErrorKind::Transient => {
-                tracing::warn!(projection = plugin.schema().descriptor.name, %error, "waiting for the database");
-                publish.send_modify(|status| {
-                    status.state = State::Waiting;
-                    status.waiting = Some(error.message);
-                });
-            }
-            Ok(Err(error)) => {
-                halt_before_start(publish, sink_halt(&error));
-                stop.recv().await;
-                return None;
-            }
-            Err(error) => {
-                halt_before_start(publish, internal_error(&error));
-                stop.recv().await;
-                return None;
-            }
-        }
-        attempt += 1;
-        tokio::select! {
-            () = tokio::time::sleep(pause(attempt)) => {}
-            _ = stop.recv() => return None,
-        }
-    }
-}
-
 fn halt_before_start(publish: &watch::Sender<ProjectionStatus>, halt: Halt) {
     publish.send_modify(|status| {
         tracing::error!(projection = status.name, %halt, "halted");
@@ -393,6 +353,12 @@ impl Shell {
         self.machine.input(input);
         while let Some(action) = self.machine.next() {
             self.execute(action);
+        }
+        if self.machine.is_held()
+            && let Some(held) = self.holding.take()
+        {
+            // Whoever asked may have gone.
+            held.send(()).ok();
         }
     }
 
@@ -432,7 +398,11 @@ impl Shell {
                 self.pause(paused);
                 self.publish();
             }
-            Command::Until(offsets) => self.input(Input::Until(offsets)),
+            Command::Until(offsets, held) => {
+                // Whoever waited for the one before is told by its end that it does not hold any more.
+                self.holding = Some(held);
+                self.input(Input::Until(offsets));
+            }
             Command::Reload(plugin, file, done) => {
                 self.reload = Some((plugin, file));
                 self.reloading.push(done);

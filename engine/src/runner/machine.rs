@@ -165,6 +165,16 @@ impl Machine {
             && self.partitions.values().all(|p| p.chunks.is_empty() && !p.data)
     }
 
+    /// Whether every end of taking is reached and committed, and nothing is under way.
+    pub(crate) fn is_held(&self) -> bool {
+        let reached = |(tp, before): (&TopicPartition, &i64)| {
+            self.partitions.get(tp).is_none_or(|p| p.chunks.is_empty() && p.committed.is_some_and(|at| at >= *before))
+        };
+        self.claims.is_empty()
+            && self.until.iter().all(reached)
+            && self.writers.iter().all(|w| w.under_way.is_none() && w.open.advances.is_empty())
+    }
+
     /// Takes note of what happened. Then call [`Machine::next`] until it gives nothing.
     pub(crate) fn input(&mut self, input: Input) {
         match input {

@@ -7,7 +7,6 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::Report;
-use crate::change::Schema;
 use crate::checkpoint::Generation;
 use crate::error::Halt;
 use crate::event::TopicPartition;
@@ -223,23 +222,34 @@ impl Rate {
     }
 }
 
-/// The status of a projection of which nothing is known yet.
-pub(super) fn starting(schema: &Schema, plugin_digest: &str, plugin_file: &str) -> ProjectionStatus {
-    ProjectionStatus {
-        name: schema.descriptor.name.clone(),
-        generation: 0,
-        revision: schema.descriptor.revision,
-        plugin_digest: plugin_digest.to_owned(),
-        plugin_file: plugin_file.to_owned(),
-        state: State::Starting,
-        halt: None,
-        waiting: None,
-        lag_events: None,
-        lag_seconds: None,
-        rate_per_second: 0.0,
-        last_event_at_us: None,
-        partitions: Vec::new(),
-        counters: Counters::default(),
+/// The status of a runner that has not heard of its source yet.
+pub(super) fn starting(parts: &super::Parts) -> ProjectionStatus {
+    let descriptor = &parts.plugin.schema().descriptor;
+    let Generation { projection, number } = &parts.generation;
+    let away =
+        ProjectionStatus::away(projection, *number, descriptor.revision, parts.plugin.digest(), &parts.plugin_file);
+    ProjectionStatus { state: if parts.paused { State::Paused } else { State::Starting }, ..away }
+}
+
+impl ProjectionStatus {
+    /// The status of a generation that does not run here.
+    pub(crate) fn away(name: &str, generation: u32, revision: u32, plugin_digest: &str, plugin_file: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            generation,
+            revision,
+            plugin_digest: plugin_digest.to_owned(),
+            plugin_file: plugin_file.to_owned(),
+            state: State::Starting,
+            halt: None,
+            waiting: None,
+            lag_events: None,
+            lag_seconds: None,
+            rate_per_second: 0.0,
+            last_event_at_us: None,
+            partitions: Vec::new(),
+            counters: Counters::default(),
+        }
     }
 }
 

@@ -30,7 +30,7 @@ use super::{LogEnd, Source, SourceError, SourceEvent};
 use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
-pub use probe::probe;
+pub use probe::{bounds, probe, read_range};
 
 /// How long leaving the group and closing may take before the thread is left to itself.
 const CLOSE_MAX: Duration = Duration::from_millis(4500);

@@ -20,7 +20,9 @@ use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
 pub use file::{FileSettings, FileSource, parse_line};
-pub use kafka::{KafkaSettings, KafkaSource, check_properties, probe};
+pub use kafka::{
+    KafkaSettings, KafkaSource, bounds as kafka_bounds, check_properties, probe, read_range as kafka_range,
+};
 
 /// Told by the runner where the partitions of an assignment begin. Partitions left out are not delivered.
 /// Dropping it unanswered leaves the whole assignment undelivered.
