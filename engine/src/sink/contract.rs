@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::digest::RowsDigest;
-use super::{CommitError, Sink, Writer};
+use super::{Actor, Asked, CommitError, Sink, Writer};
 use crate::change::{
     Action, Assignment, Change, ChangeSet, Column, ColumnType, Descriptor, Encoding, Key, Operation, Partitioning,
     PluginValue, Row, Rows, Schema, SchemaTable, Shape, Table, Topic, Value, apply_change,
@@ -20,6 +20,12 @@ use crate::change::{
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
+
+/// Asked for by a test.
+pub(super) fn asked(key: Option<&str>) -> Asked {
+    let actor = Actor { name: "tester".into(), role: "operator".into(), source: "127.0.0.1".into() };
+    Asked { actor, idempotency_key: key.map(str::to_owned) }
+}
 
 /// Runs all laws. `commits` is how many random change sets are held against the plain interpreter.
 pub(super) async fn holds(sink: &dyn Sink, commits: usize) {
