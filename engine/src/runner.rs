@@ -335,7 +335,7 @@ async fn run(
 fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: Pace) -> Box<dyn Writer> {
     match pace {
         Pace::Live => sink.writer(generation, plugin.schema(), plugin.digest()),
-        Pace::Bulk => sink.writer(generation, plugin.schema(), plugin.digest()),
+        Pace::Bulk => sink.bulk_writer(generation, plugin.schema(), plugin.digest()),
     }
 }
 

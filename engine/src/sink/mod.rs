@@ -72,7 +72,7 @@ pub struct Opened {
 
 /// One table's rows, for tests, `laterna test` and the demo: column names and, row by row in key order, values as JSON
 /// (decimals, timestamps, dates, UUIDs as text, bytes as `{"base64": ..}`), the same from every sink.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize)]
 pub struct TableRows {
     /// Column names in the table's order.
     pub columns: Vec<String>,
@@ -129,6 +129,15 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Transient, or fatal where the database refuses.
     fn checkpoints<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
+
+    /// Where each partition of the generation began: the log's start when it was first claimed.
+    ///
+    /// # Errors
+    /// As for [`Sink::checkpoints`].
+    fn starts<'a>(
+        &'a self,
+        generation: &'a Generation,
+    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>>;
 
     /// A writer with a connection of its own, made when it is first needed.
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;

@@ -201,6 +201,31 @@ impl Sink for PostgresSink {
         }))
     }
 
+    fn starts<'a>(
+        &'a self,
+        generation: &'a Generation,
+    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>> {
+        let work = generation.clone();
+        let tried = format!("reading where {generation} began");
+        Box::pin(self.database.run(Some(self.commit_timeout), tried, move |connection| {
+            let generation = work.clone();
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "SELECT topic, partition, start_offset FROM laterna.checkpoint \
+                     WHERE projection = $1::text AND generation = $2::int4 ORDER BY topic COLLATE \"C\", partition",
+                )
+                .bind(generation.projection.as_str())
+                .bind(generation.number as i32)
+                .fetch_all(connection)
+                .await?;
+                let start = |row: &sqlx::postgres::PgRow| {
+                    Ok((TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?), row.try_get(2)?))
+                };
+                rows.iter().map(start).collect()
+            })
+        }))
+    }
+
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {
         Box::new(commit::PostgresWriter::new(
             Arc::clone(&self.database),

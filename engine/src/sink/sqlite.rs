@@ -38,6 +38,7 @@ use super::{
 };
 use crate::change::{ColumnType, Key, Row, Schema, SchemaTable, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
+use crate::event::TopicPartition;
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -208,6 +209,15 @@ impl Sink for SqliteSink {
         Box::pin(
             self.read(tried, move |connection| Box::pin(async move { catalog::checkpoints(connection, &of).await })),
         )
+    }
+
+    fn starts<'a>(
+        &'a self,
+        generation: &'a Generation,
+    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>> {
+        let of = generation.clone();
+        let tried = format!("sqlite: reading where {generation} began in {}", self.database.place());
+        Box::pin(self.read(tried, move |connection| Box::pin(async move { catalog::starts(connection, &of).await })))
     }
 
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {

@@ -219,6 +219,25 @@ pub(super) async fn checkpoints(
     Ok(rows.iter().map(checkpoint).collect::<Result<_, _>>()?)
 }
 
+/// Where each partition of a generation began.
+pub(super) async fn starts(
+    connection: &mut SqliteConnection,
+    generation: &Generation,
+) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+    let rows = statement(
+        "SELECT topic, partition, start_offset FROM laterna_checkpoint \
+         WHERE projection = ? AND generation = ? ORDER BY topic, partition",
+    )
+    .bind(generation.projection.clone())
+    .bind(generation.number)
+    .fetch_all(&mut *connection)
+    .await?;
+    let start = |row: &sqlx::sqlite::SqliteRow| {
+        Ok((TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?), row.try_get(2)?))
+    };
+    Ok(rows.iter().map(start).collect::<Result<_, sqlx::Error>>()?)
+}
+
 fn checkpoint(row: &sqlx::sqlite::SqliteRow) -> Result<Checkpoint, sqlx::Error> {
     Ok(Checkpoint {
         partition: TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?),
