@@ -109,6 +109,8 @@ fn namespace(generation: &Generation) -> String {
 }
 
 impl Sink for PostgresSink {
+    crate::sink::unbuilt::unbuilt!();
+
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
         let opening = Arc::new((Arc::clone(schema), plugin_digest.to_owned()));
         let tried = format!("opening projection {:?}", schema.descriptor.name);

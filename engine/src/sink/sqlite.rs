@@ -121,6 +121,8 @@ fn sorts(table: &Table, resolved: &SchemaTable) -> bool {
 }
 
 impl Sink for SqliteSink {
+    crate::sink::unbuilt::unbuilt!();
+
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
         let (opened, digest) = (Arc::clone(schema), plugin_digest.to_owned());
         let tried = format!("sqlite: opening projection {:?} in {}", schema.descriptor.name, self.database.place());
