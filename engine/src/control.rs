@@ -67,7 +67,7 @@ struct Projection {
 }
 
 /// One thing that the engine needs to be ready.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct ReadyCheck {
     /// What it is: `database`, `source`, `plugins`, `draining`.
     pub name: &'static str,

@@ -20,7 +20,7 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 const BACKLOG_SECONDS: f64 = 10.0;
 
 /// What a projection is doing, by the first rule that holds: halted, stopped, waiting, starting, stalled, catching-up, idle, running.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not one partition has been assigned yet.
@@ -42,7 +42,7 @@ pub enum State {
 }
 
 /// One projection generation, as it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ProjectionStatus {
     /// Name of the projection.
     pub name: String,
@@ -75,7 +75,7 @@ pub struct ProjectionStatus {
 }
 
 /// One partition of a projection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PartitionStatus {
     /// Name of the topic.
     pub topic: String,

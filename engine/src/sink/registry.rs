@@ -17,7 +17,7 @@ use crate::change::Schema;
 use crate::checkpoint::{Checkpoint, Generation};
 
 /// What somebody wants of a projection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Desired {
     /// It takes events.
@@ -48,7 +48,7 @@ pub struct ProjectionRecord {
 }
 
 /// The states of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GenerationState {
     /// It fills beside the live one.
@@ -60,7 +60,7 @@ pub enum GenerationState {
 }
 
 /// One generation of a projection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct GenerationRecord {
     /// Name of the projection.
     pub projection: String,
@@ -85,7 +85,7 @@ pub struct GenerationRecord {
 }
 
 /// The states of a rebuild, in their order; the last three are ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RebuildState {
     /// The new generation fills in bulk, up to the targets.
@@ -114,7 +114,7 @@ impl RebuildState {
 }
 
 /// Who decides when a rebuilt generation becomes the live one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
     /// The engine, as soon as it has caught up.
@@ -124,7 +124,7 @@ pub enum Switch {
 }
 
 /// Up to where a rebuild fills one partition, frozen when it was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Target {
     /// Name of the topic.
     pub topic: String,
@@ -137,7 +137,7 @@ pub struct Target {
 }
 
 /// One rebuild.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RebuildRecord {
     /// Identity: `<projection>-g<generation>`.
     pub id: String,
@@ -196,7 +196,7 @@ pub struct Build {
 }
 
 /// Who asked for an order, for the audit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Actor {
     /// Name of the token, `plugins-folder`, `engine`, or `local` where no token is asked for.
     pub name: String,
@@ -217,7 +217,7 @@ pub struct Asked {
 }
 
 /// One line of the audit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     /// Number, rising.
     pub id: i64,
@@ -408,7 +408,7 @@ pub trait Comparison: Send {
 }
 
 /// A row that two generations do not agree on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RowDifference {
     /// The primary key's values.
     pub key: Vec<serde_json::Value>,
@@ -419,7 +419,7 @@ pub struct RowDifference {
 }
 
 /// How the rows of one table differ between two generations.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TableDifference {
     /// Name of the table.
     pub table: String,
