@@ -9,6 +9,7 @@ mod keys;
 mod load;
 mod parse;
 mod show;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -18,6 +19,7 @@ use std::time::Duration;
 pub use load::{ConfigError, ConfigFile, ConfigProblem, Inputs, Loaded};
 pub use parse::masked_url;
 pub use show::{Shown, schema, show};
+pub use tokens::{TokenConfig, TokenRole};
 
 /// All options of the engine. The field names are the keys of `laterna.toml`.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub struct Config {
     pub source: SourceKind,
     /// `[http]`
     pub http: HttpConfig,
+    /// `[metrics]`
+    pub metrics: MetricsConfig,
     /// `[database]`
     pub database: DatabaseConfig,
     /// `[kafka]`
@@ -54,11 +58,23 @@ pub enum SourceKind {
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Address of the API and the status page. Default `127.0.0.1:8484`. Only loopback addresses are allowed for now,
-    /// as there are no tokens yet, unless `allow_remote` is set.
+    /// Address of the API and the status page. Default `127.0.0.1:8484`. Without tokens only loopback, unless `allow_remote` is set.
     pub listen: SocketAddr,
-    /// Allows an address that is not loopback although nothing guards it (containers). Default false.
+    /// Allows an address that is not loopback without tokens (containers): everybody who can reach it may look, nobody may change. Default false.
     pub allow_remote: bool,
+    /// Who may use the API. Without any: everything is allowed on loopback.
+    pub tokens: Vec<TokenConfig>,
+    /// Names under which the engine is served, beside its own.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// `[metrics]`
+#[derive(Clone, Debug)]
+pub struct MetricsConfig {
+    /// Whether there is a series for each partition, or only for each projection. Default true.
+    pub by_partition: bool,
+    /// Whether lag is shown once more under the names of kafka-lag-exporter. Default false.
+    pub kafka_lag_exporter_compat: bool,
 }
 
 /// `[database]`

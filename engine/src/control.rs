@@ -32,7 +32,7 @@ use crate::error::ErrorKind;
 use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError};
 use crate::runner::{ProjectionStatus, State};
 use crate::sink::{
-    Actor, Asked, Desired, PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink,
+    PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink,
 };
 use crate::source::{FileSettings, KafkaSettings, check_properties};
 
@@ -99,7 +99,7 @@ struct Supervised {
 }
 
 /// One thing that the engine needs to be ready.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct ReadyCheck {
     /// What it is: `database`, `source`, `plugins`, `draining`.
     pub name: &'static str,

@@ -19,7 +19,7 @@ pub enum ErrorKind {
 /// Why a projection stands still, for people: what happened, where, and what to do.
 ///
 /// It is what the API, the page and the log show of a halt.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct Halt {
     /// Stable name of the cause, in snake case: `retention_gap`, `topic_recreated`, `event_rejected`, ...
     pub code: &'static str,
@@ -32,7 +32,7 @@ pub struct Halt {
 }
 
 /// The place in the log that a halt is about.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, utoipa::ToSchema)]
 pub struct HaltAt {
     /// Name of the topic.
     pub topic: String,

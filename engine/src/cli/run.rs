@@ -1,13 +1,12 @@
 //! `laterna run`: the engine and its HTTP face, from the first line to the last signal.
 
 use std::process::ExitCode;
-use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use anyhow::Context;
-use laterna::config::{Config, Loaded, SourceKind, masked_url};
+use laterna::config::{Config, Loaded, SourceKind, TokenRole, masked_url};
 use laterna::control::{Control, ReadyCheck};
-use laterna::http::{self, Look, Server, Snapshot};
+use laterna::http::{self, Granularity, MetricsSettings, Role, Server, Settings, Token};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long requests under way may take at the end.
@@ -26,8 +25,7 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
             config.http.listen
         )
     })?;
-    let started: Arc<OnceLock<Control>> = Arc::default();
-    let server = Server::start(listener, look(started.clone(), &config))?;
+    let server = Server::start(listener, http_settings(&config))?;
     introduce(&config, loaded.file.as_deref(), &server);
     // In a task of its own: a signal must not drop it halfway through a statement.
     let starting = tokio::spawn(Control::start(config));
@@ -38,8 +36,7 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
             return Ok(ExitCode::SUCCESS);
         }
     };
-    // Nobody else sets it.
-    let _already_set = started.set(control.clone());
+    server.show(control.clone());
     let readiness = tokio::spawn(tell_readiness(control.clone()));
     signals.next().await;
     readiness.abort();
@@ -97,19 +94,27 @@ impl Signals {
     }
 }
 
-/// Shows the engine, or that it is still starting.
-fn look(started: Arc<OnceLock<Control>>, config: &Config) -> Look {
-    let plugins_dir = config.plugins_dir.clone();
-    let detail = format!("waiting for the database {}", masked_url(config.database.url.expose()));
-    let engine: OnceLock<Look> = OnceLock::new();
-    Arc::new(move || match started.get() {
-        Some(control) => engine.get_or_init(|| http::look_at(control.clone()))(),
-        None => Snapshot {
-            ready: vec![ReadyCheck { name: "starting", ok: false, detail: detail.clone() }],
-            plugins_dir: plugins_dir.clone(),
-            ..Snapshot::default()
+/// What the HTTP face must know of the configuration.
+pub(super) fn http_settings(config: &Config) -> Settings {
+    let tokens = config.http.tokens.iter().map(|token| Token {
+        name: token.name.clone(),
+        role: match token.role {
+            TokenRole::Viewer => Role::Viewer,
+            TokenRole::Operator => Role::Operator,
         },
-    })
+        digest: token.digest,
+    });
+    Settings {
+        tokens: tokens.collect(),
+        allowed_hosts: config.http.allowed_hosts.clone(),
+        metrics: MetricsSettings {
+            granularity: if config.metrics.by_partition { Granularity::Partition } else { Granularity::Projection },
+            kafka_lag_exporter_compat: config.metrics.kafka_lag_exporter_compat,
+            group_prefix: config.kafka.group_prefix.clone(),
+        },
+        plugins_dir: config.plugins_dir.clone(),
+        starting: format!("waiting for the database {}", masked_url(config.database.url.expose())),
+    }
 }
 
 fn introduce(config: &Config, file: Option<&std::path::Path>, server: &Server) {
@@ -126,8 +131,16 @@ fn introduce(config: &Config, file: Option<&std::path::Path>, server: &Server) {
         "laterna starts"
     );
     tracing::info!("status page: http://{}/ui/", server.address());
-    if !server.address().ip().is_loopback() {
-        tracing::warn!("the API can be reached from other machines and nothing guards it: http.allow_remote is true");
+    let is_remote = !server.address().ip().is_loopback();
+    if is_remote && config.http.tokens.is_empty() {
+        tracing::warn!(
+            "everybody who can reach {} may look at everything, table rows included; nobody may change anything (http.allow_remote without http.tokens)",
+            server.address()
+        );
+    } else if is_remote {
+        tracing::warn!(
+            "tokens and answers are not encrypted on their way: put a proxy with TLS in front where the network is not yours"
+        );
     }
 }
 

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, OnChange, OnError, ProjectionConfig, Secret,
+    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnChange, OnError, ProjectionConfig, Secret,
     SourceKind, parse,
 };
 
@@ -51,10 +51,15 @@ pub(super) enum Kind<T> {
         values: &'static [&'static str],
         set: fn(&mut T, &str) -> Result<(), String>,
     },
+    /// Texts; in a variable or an argument with commas between them.
+    List(fn(&mut T, Vec<String>) -> Result<(), String>),
 }
 
 /// Where librdkafka's own properties stand; everything below is passed on.
 pub(super) const PROPERTIES: &str = "kafka.properties";
+
+/// Where the tokens stand: a list of tables, in the file only.
+pub(super) const TOKENS: &str = "http.tokens";
 
 /// Environment variables that become a librdkafka property; each also as `NAME_FILE`.
 pub(super) const PROPERTY_VARIABLES: [(&str, &str); 5] = [
@@ -106,14 +111,49 @@ pub(super) const KEYS: &[Key<Config>] = &[
         }),
         default: "127.0.0.1:8484",
         env: &[],
-        meaning: "Address of the API and the status page. Only loopback, unless http.allow_remote is true.",
+        meaning: "Address of the API and the status page. Without http.tokens only loopback, unless http.allow_remote is true.",
     },
     Key {
         path: "http.allow_remote",
         kind: Kind::Boolean(|config, value| config.http.allow_remote = value),
         default: "false",
         env: &[],
-        meaning: "Allows an address that is not loopback although nothing guards it (in a container).",
+        meaning: "Allows an address that is not loopback without http.tokens (in a container): everybody may look, nobody may change.",
+    },
+    Key {
+        path: "http.allowed_hosts",
+        kind: Kind::List(|config, names| {
+            if let Some(bad) = names.iter().find(|name| !is_host_name(name)) {
+                return Err(format!(
+                    "{bad:?} is no name of a host; write it without scheme and port, as \"laterna.example.com\""
+                ));
+            }
+            config.http.allowed_hosts = names;
+            Ok(())
+        }),
+        default: "",
+        env: &[],
+        meaning: "Names under which the engine is served, beside its own (behind a proxy). Pages of other names are refused.",
+    },
+    Key {
+        path: "metrics.granularity",
+        kind: Kind::Choice {
+            values: &["partition", "projection"],
+            set: |config, text| {
+                config.metrics.by_partition = text == "partition";
+                Ok(())
+            },
+        },
+        default: "partition",
+        env: &[],
+        meaning: "Whether offsets and lag have a series for each partition, or only for each projection.",
+    },
+    Key {
+        path: "metrics.kafka_lag_exporter_compat",
+        kind: Kind::Boolean(|config, value| config.metrics.kafka_lag_exporter_compat = value),
+        default: "false",
+        env: &[],
+        meaning: "Shows lag once more under the names of kafka-lag-exporter, for its boards.",
     },
     Key {
         path: "database.url",
@@ -329,7 +369,13 @@ pub(super) fn blank() -> Config {
         plugins_dir: PathBuf::new(),
         cache_dir: PathBuf::new(),
         source: SourceKind::Kafka,
-        http: HttpConfig { listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)), allow_remote: false },
+        http: HttpConfig {
+            listen: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+            allow_remote: false,
+            tokens: Vec::new(),
+            allowed_hosts: Vec::new(),
+        },
+        metrics: MetricsConfig { by_partition: true, kafka_lag_exporter_compat: false },
         database: DatabaseConfig {
             url: Secret::new(""),
             writers: 1,
@@ -399,6 +445,11 @@ impl<T> Key<T> {
                 set(target, text)?;
                 text.to_owned()
             }
+            Kind::List(set) => {
+                let items = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned);
+                set(target, items.collect())?;
+                text.to_owned()
+            }
         };
         Ok(Some(shown))
     }
@@ -426,6 +477,10 @@ fn path(target: &mut PathBuf, text: String) -> Result<(), String> {
     }
     *target = PathBuf::from(text);
     Ok(())
+}
+
+fn is_host_name(name: &str) -> bool {
+    name.len() <= 253 && name.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c))
 }
 
 fn text_of(target: &mut String, text: String) -> Result<(), String> {

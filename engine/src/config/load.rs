@@ -5,10 +5,11 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
-use super::keys::{self, KEYS, Key, Kind, PROJECTION_KEYS, PROPERTIES, PROPERTY_VARIABLES};
+use super::keys::{self, KEYS, Key, Kind, PROJECTION_KEYS, PROPERTIES, PROPERTY_VARIABLES, TOKENS};
 use super::show::Shown;
+use super::tokens::{self, TokenConfig};
 use super::{Config, ProjectionConfig, Secret, parse};
 
 /// The file that is read where none is named, if it exists.
@@ -98,6 +99,7 @@ impl Config {
             environment: &inputs.environment,
             given: BTreeMap::new(),
             names: Vec::new(),
+            tokens: None,
             problems: Vec::new(),
         };
         reader.well_known_variables();
@@ -141,6 +143,8 @@ struct Reader<'a> {
     given: BTreeMap<String, Given>,
     /// Projections that have a section, even an empty one.
     names: Vec<String>,
+    /// Those that are well, and where they stand; none where the key is not given.
+    tokens: Option<(Vec<TokenConfig>, String)>,
     problems: Vec<ConfigProblem>,
 }
 
@@ -162,6 +166,10 @@ fn resolve(path: &str) -> Option<Place> {
         ("projections", rest) => projection_key(rest.split_once('.')?.1).map(Place::Projection),
         _ => path.strip_prefix(PROPERTIES)?.strip_prefix('.').filter(|name| !name.is_empty()).map(|_| Place::Property),
     }
+}
+
+fn is_list(path: &str) -> bool {
+    KEYS.iter().any(|key| key.path == path && matches!(key.kind, Kind::List(_)))
 }
 
 fn is_section(path: &str) -> bool {
@@ -197,7 +205,7 @@ fn suggestion(path: &str) -> Option<String> {
     let candidates: Vec<String> = if rest {
         PROJECTION_KEYS.iter().map(|key| format!("{prefix}{}", key.path)).collect()
     } else {
-        let sections = ["http", "database", "kafka", PROPERTIES, "file", "defaults", "projections"];
+        let sections = ["http", TOKENS, "metrics", "database", "kafka", PROPERTIES, "file", "defaults", "projections"];
         KEYS.iter().map(|key| key.path).chain(sections).map(str::to_owned).collect()
     };
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
@@ -239,7 +247,9 @@ impl Reader<'_> {
     }
 
     fn unknown(&mut self, origin: &str, path: &str) {
-        let message = if is_section(path) {
+        let message = if path == TOKENS || path.strip_prefix(TOKENS).is_some_and(|rest| rest.starts_with('.')) {
+            format!("is a list that stands in the file only; {}", tokens::HOW_TO)
+        } else if is_section(path) {
             "is a section, not a value".to_owned()
         } else {
             match suggestion(path) {
@@ -342,6 +352,8 @@ impl Reader<'_> {
                 }
                 DeValue::Float(number) => self.scalar(&path, GivenKind::Float, number.as_str(), origin),
                 DeValue::Boolean(value) => self.scalar(&path, GivenKind::Boolean, &value.to_string(), origin),
+                DeValue::Array(tokens) if path == TOKENS => self.tokens(tokens, &origin),
+                DeValue::Array(items) if is_list(&path) => self.list(&path, items, origin),
                 other if resolve(&path).is_some() => {
                     self.problem(&origin, &path, format!("takes no {}", other.type_str()))
                 }
@@ -376,6 +388,56 @@ impl Reader<'_> {
         }
     }
 
+    /// A list of texts, as one text with commas.
+    fn list(&mut self, path: &str, items: &DeArray<'_>, origin: String) {
+        let texts: Option<Vec<&str>> = items.iter().map(|item| item.get_ref().as_str()).collect();
+        match texts {
+            Some(texts) if texts.iter().all(|text| !text.contains(',')) => {
+                self.scalar(path, GivenKind::Text, &texts.join(","), origin);
+            }
+            _ => self.problem(&origin, path, "takes a list of texts in quotes"),
+        }
+    }
+
+    /// `[{ name = "ci", role = "operator", token = { file = "PATH" } }]`.
+    fn tokens(&mut self, list: &DeArray<'_>, origin: &str) {
+        let mut found: Vec<TokenConfig> = Vec::new();
+        for item in list {
+            let entry = item.get_ref().as_table().ok_or_else(|| "takes tables".to_owned()).and_then(tokens::entry);
+            let entry = match entry {
+                Ok(entry) => entry,
+                Err(message) => {
+                    self.problem(origin, TOKENS, message);
+                    continue;
+                }
+            };
+            let Some(text) = self.referenced(TOKENS, origin, entry.kind, entry.target) else { continue };
+            match tokens::digest(entry.name, text.trim()) {
+                Ok(_) if found.iter().any(|other| other.name == entry.name) => {
+                    self.problem(origin, TOKENS, format!("there are two tokens named {:?}", entry.name));
+                }
+                Ok(digest) if found.iter().any(|other| other.digest == digest) => {
+                    self.problem(origin, TOKENS, format!("the token {:?} is the same as another one", entry.name));
+                }
+                Ok(digest) => found.push(TokenConfig { name: entry.name.to_owned(), role: entry.role, digest }),
+                Err(message) => self.problem(origin, TOKENS, message),
+            }
+        }
+        self.tokens = Some((found, origin.to_owned()));
+    }
+
+    /// What a variable or a file holds.
+    fn referenced(&mut self, path: &str, origin: &str, kind: &str, target: &str) -> Option<String> {
+        if kind != "env" {
+            return self.secret_file(origin, path, target);
+        }
+        let value = self.environment.get(target).cloned();
+        if value.is_none() {
+            self.problem(origin, path, format!("the environment variable {target} is not set"));
+        }
+        value
+    }
+
     /// `{ env = "NAME" }` or `{ file = "PATH" }`.
     fn reference(&mut self, path: &str, origin: &str, table: &DeTable<'_>) {
         if !is_reference(table) {
@@ -387,16 +449,7 @@ impl Reader<'_> {
         }
         for (kind, target) in table {
             let Some(target) = target.get_ref().as_str() else { continue };
-            let found = if kind.get_ref() == "env" {
-                let value = self.environment.get(target).cloned();
-                if value.is_none() {
-                    self.problem(origin, path, format!("the environment variable {target} is not set"));
-                }
-                value
-            } else {
-                self.secret_file(origin, path, target)
-            };
-            if let Some(text) = found {
+            if let Some(text) = self.referenced(path, origin, kind.get_ref(), target) {
                 let origin = format!("{origin}, {} {target}", kind.get_ref());
                 self.give(path, Given { text, kind: GivenKind::Text, referenced: true, origin });
             }
@@ -441,7 +494,13 @@ impl Reader<'_> {
             let target = config.projections.entry(name.to_owned()).or_insert_with(|| config.defaults.clone());
             self.apply(key, target, path.clone(), Some(value), &mut shown);
         }
-        self.check_whole(&config, given.get("http.listen"));
+        let are_tokens_given = self.tokens.is_some();
+        if let Some((tokens, origin)) = self.tokens.take() {
+            let place = shown.iter().rposition(|shown| shown.path.starts_with("http.")).map_or(0, |last| last + 1);
+            shown.insert(place, Shown { path: TOKENS.to_owned(), value: Some(tokens::shown(&tokens)), origin });
+            config.http.tokens = tokens;
+        }
+        self.check_whole(&config, given.get("http.listen"), are_tokens_given);
         (config, shown)
     }
 
@@ -467,13 +526,16 @@ impl Reader<'_> {
     }
 
     /// What depends on more than one key.
-    fn check_whole(&mut self, config: &Config, listen: Option<&Given>) {
+    fn check_whole(&mut self, config: &Config, listen: Option<&Given>, are_tokens_given: bool) {
         let address = config.http.listen;
-        if !address.ip().is_loopback() && !config.http.allow_remote {
+        let is_guarded = if are_tokens_given { !config.http.tokens.is_empty() } else { config.http.allow_remote };
+        // Tokens that are wrong have been told of already.
+        if !address.ip().is_loopback() && !is_guarded && self.problems.iter().all(|problem| problem.key != TOKENS) {
             let origin = listen.map_or("default", |given| given.origin.as_str());
             let message = format!(
-                "{address} can be reached from other machines and nothing guards it yet; listen on 127.0.0.1, or set http.allow_remote = true \
-                 where the network is closed (in a container)"
+                "{address} can be reached from other machines and no token guards it; {}; or listen on 127.0.0.1, or set http.allow_remote = true \
+                 (in a container): then everybody who reaches it may look, and nobody may change anything",
+                tokens::HOW_TO
             );
             self.problem(origin, "http.listen", message);
         }
@@ -485,7 +547,7 @@ fn wrong_type<T>(kind: &Kind<T>, given: GivenKind) -> Option<&'static str> {
     match (kind, given) {
         (_, Untyped) => None,
         // A bare number as a size or duration gets the message about its unit.
-        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. }, Text)
+        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. } | Kind::List(_), Text)
         | (Kind::Size { .. } | Kind::Time { .. }, Text | Integer) => None,
         (Kind::Integer { .. }, Integer) | (Kind::Boolean(_), Boolean) => None,
         (Kind::Integer { .. }, Text | Float | Boolean) => Some("takes a whole number, without quotes"),

@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use serde_json::{Map, Value, json};
 
-use super::keys::{KEYS, Key, Kind, PROJECTION_KEYS};
+use super::keys::{KEYS, Key, Kind, PROJECTION_KEYS, TOKENS};
 use super::{Loaded, parse};
 
 /// One value as it holds.
@@ -54,6 +54,9 @@ fn split(path: &str) -> (String, String) {
 }
 
 fn is_bare(path: &str) -> bool {
+    if path == TOKENS {
+        return true;
+    }
     let projection_path = match path.split_once('.') {
         Some(("defaults", rest)) => rest,
         Some(("projections", rest)) => rest.split_once('.').map_or(rest, |(_, rest)| rest),
@@ -80,6 +83,18 @@ pub fn schema() -> Value {
         "additionalProperties": scalar,
     });
     insert(&mut root, "kafka.properties", properties);
+    let token = json!({
+        "type": "object",
+        "properties": {
+            "name": { "type": "string", "description": "Whose it is, for the audit.", "pattern": "^[A-Za-z0-9_.@-]{1,64}$" },
+            "role": { "enum": ["viewer", "operator"], "description": "What it allows: looking, or changing as well." },
+            "token": reference(),
+        },
+        "required": ["name", "role", "token"],
+        "additionalProperties": false,
+    });
+    let tokens = json!({ "type": "array", "items": token, "description": "Who may use the API; without any, everything is allowed on loopback." });
+    insert(&mut root, TOKENS, tokens);
     let mut projection = section("Options of a projection.");
     for key in PROJECTION_KEYS {
         insert(&mut projection, key.path, leaf(key));
@@ -128,6 +143,10 @@ fn leaf<T>(key: &Key<T>) -> Value {
         Kind::Text(_) | Kind::Secret(_) => {
             (json!({ "anyOf": [{ "type": "string" }, reference()] }), key.meaning.to_owned())
         }
+        Kind::List(_) => (
+            json!({ "anyOf": [{ "type": "array", "items": { "type": "string" } }, { "type": "string" }] }),
+            key.meaning.to_owned(),
+        ),
         Kind::Boolean(_) => (json!({ "type": "boolean" }), key.meaning.to_owned()),
         Kind::Integer { min, max, .. } => {
             (json!({ "type": "integer", "minimum": min, "maximum": max }), key.meaning.to_owned())

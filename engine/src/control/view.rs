@@ -4,10 +4,13 @@ use serde::Serialize;
 
 use crate::error::Halt;
 use crate::runner::{ProjectionStatus, State};
-use crate::sink::{Desired, GenerationRecord, RebuildRecord, SinkError, TableRows};
+use crate::sink::{GenerationRecord, RebuildRecord, SinkError, TableRows};
+
+// What requests and answers are made of, for those who may not see the sink.
+pub use crate::sink::{Actor, Asked, AuditEntry, Desired, Done, Switch, TableDifference};
 
 /// A projection, as one line of the overview and the head of its page.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ProjectionView {
     /// What its live generation does; its `state` is by the first rule that holds: halted, stopped, paused, waiting, starting, stalled,
     /// lagging (over the SLO and not falling), catching-up, idle, running.
@@ -34,7 +37,7 @@ pub struct ProjectionView {
 }
 
 /// A rebuild and how far it is.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct RebuildView {
     /// What is remembered of it.
     #[serde(flatten)]
@@ -58,7 +61,7 @@ pub struct RebuildView {
 }
 
 /// One partition of a rebuild. `start <= next_offset`, `start <= target`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RebuildPartition {
     /// Name of the topic.
     pub topic: String,
@@ -73,7 +76,7 @@ pub struct RebuildPartition {
 }
 
 /// What a build needs before it can run, and why: decided from name, revision and descriptor, never from the code's hash.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Plan {
     /// Name of the projection.
     pub projection: String,
@@ -98,7 +101,7 @@ pub struct Plan {
 }
 
 /// What is to be done with a build.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum PlanAction {
     /// It is what runs.
@@ -114,7 +117,7 @@ pub enum PlanAction {
 }
 
 /// What happens to one table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct TablePlan {
     /// Name of the table.
     pub table: String,
@@ -125,7 +128,7 @@ pub struct TablePlan {
 }
 
 /// A file in `plugins/`, or a projection whose file is not there.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct PluginView {
     /// Name of the file; empty where there is none.
     pub file: String,
@@ -152,7 +155,7 @@ pub struct PluginView {
 }
 
 /// A file in `plugins/` that does not run, and why.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct RejectedPlugin {
     /// Name of the file.
     pub file: String,
@@ -163,7 +166,7 @@ pub struct RejectedPlugin {
 }
 
 /// Lag and rates over time; kept in memory, begins anew with the engine.
-#[derive(Clone, Debug, Default, Serialize)]
+#[derive(Clone, Debug, Default, Serialize, utoipa::ToSchema)]
 pub struct History {
     /// Seconds between two samples.
     pub step_seconds: u32,
@@ -174,7 +177,7 @@ pub struct History {
 }
 
 /// How a projection stood at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Sample {
     /// Microseconds since 1970 UTC.
     pub at_us: i64,
@@ -193,7 +196,7 @@ pub struct Sample {
 }
 
 /// Something that happened to a projection.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Marker {
     /// Microseconds since 1970 UTC.
     pub at_us: i64,
@@ -204,7 +207,7 @@ pub struct Marker {
 }
 
 /// A line of a projection's log: its plugin's own lines, and what the engine did with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct LogLine {
     /// Number, rising, without gaps as long as nothing was dropped.
     pub id: u64,
@@ -219,7 +222,7 @@ pub struct LogLine {
 }
 
 /// A table that readers see.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct TableView {
     /// The name that readers use: `<projection>.<table>`, in SQLite `<table>`.
     pub name: String,
@@ -243,7 +246,7 @@ pub struct RebuildRequest {
 }
 
 /// What a rebuild would be (`dry_run`).
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct RebuildForecast {
     /// Name of the projection.
     pub projection: String,
@@ -262,7 +265,7 @@ pub struct RebuildForecast {
 }
 
 /// One partition of a forecast.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct ForecastPartition {
     /// Name of the topic.
     pub topic: String,
@@ -293,7 +296,7 @@ pub enum WaitFor {
 }
 
 /// How a wait ended.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct Waited {
     /// Whether what was waited for has come; false where the time was up.
     pub reached: bool,
@@ -327,7 +330,7 @@ pub enum StepEvents {
 }
 
 /// What a step showed; nothing was written.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct StepReport {
     /// The build that ran.
     pub plugin_digest: String,
@@ -336,7 +339,7 @@ pub struct StepReport {
 }
 
 /// One event of a step.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct SteppedEvent {
     /// Name of the topic.
     pub topic: String,

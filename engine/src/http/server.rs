@@ -1,6 +1,7 @@
 //! Connections: the accept loop, its bounds, and how it ends.
 //!
-//! Own loop, because `axum::serve` installs no timer, so that hyper's deadline for headers would never fire.
+//! Own loop, because `axum::serve` installs no timer, so that hyper's deadline for headers would never fire, and has no bound on
+//! connections. The loop never waits for a client: where all places are taken, the quietest connection makes room (`seat.rs`).
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -8,26 +9,29 @@ use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::task::{JoinHandle, JoinSet};
+use tower_service::Service;
 
-use super::{Look, api};
+use super::access::Peer;
+use super::seat::{Seat, Seats};
+use super::{Api, Settings, routes};
+use crate::control::Control;
 
-/// Connections at a time; further ones wait in the backlog of the socket.
-const CONNECTIONS_MAX: usize = 128;
+/// Connections at a time: a process may usually have 1,024 files open.
+pub(super) const CONNECTIONS_MAX: usize = 512;
 /// How long a client may take for its headers, and stay idle between two requests.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
-/// How long a connection may last: bounds a client that reads its answer byte by byte.
-const CONNECTION_TIME_MAX: Duration = Duration::from_secs(120);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
 /// A server that answers until it is shut down.
 pub struct Server {
     address: SocketAddr,
+    api: Arc<Api>,
     stop: watch::Sender<bool>,
     task: JoinHandle<()>,
 }
@@ -41,16 +45,26 @@ pub async fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
 }
 
 impl Server {
-    /// Answers on `listener`, showing what `look` sees.
+    /// Answers on `listener`; until [`Server::show`] it says that the engine is starting.
     ///
     /// # Errors
     /// The listener has no address: it is closed.
-    pub fn start(listener: TcpListener, look: Look) -> std::io::Result<Self> {
+    pub fn start(listener: TcpListener, settings: Settings) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
-        let router = api::router(look, address.ip().is_loopback());
-        let task = tokio::spawn(accept(listener, router, stopped));
-        Ok(Self { address, stop, task })
+        let api = Api::new(settings, address.ip().is_loopback());
+        let task = tokio::spawn(accept(listener, routes::router(api.clone()), stopped));
+        Ok(Self { address, api, stop, task })
+    }
+
+    /// From now on the API is this engine's.
+    pub fn show(&self, control: Control) {
+        self.api.show(Arc::new(control));
+    }
+
+    #[cfg(test)]
+    pub(super) fn api(&self) -> &Arc<Api> {
+        &self.api
     }
 
     /// Where it listens.
@@ -61,6 +75,7 @@ impl Server {
     /// Finishes the requests that are under way, for at most `limit`.
     pub async fn shutdown(self, limit: Duration) {
         self.stop.send_replace(true);
+        self.api.feed.close();
         let abort = self.task.abort_handle();
         if tokio::time::timeout(limit, self.task).await.is_err() {
             abort.abort();
@@ -69,21 +84,24 @@ impl Server {
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let seats = Seats::new(CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
+    let mut id = 0;
     loop {
         while connections.try_join_next().is_some() {}
-        let Ok(permit) = permits.clone().acquire_owned().await else { break };
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             _ = stopped.wait_for(|stop| *stop) => break,
         };
         match accepted {
-            Ok((stream, _)) => {
-                let (router, stopped) = (router.clone(), stopped.clone());
+            Ok((stream, peer)) => {
+                id += 1;
+                // Where every connection has a running request, one more is closed at once.
+                let Some(seat) = seats.take(id) else { continue };
+                let (seats, router, stopped) = (seats.clone(), router.clone(), stopped.clone());
                 connections.spawn(async move {
-                    serve(stream, router, stopped).await;
-                    drop(permit);
+                    serve(stream, Peer(peer), seat, router, stopped).await;
+                    seats.free(id);
                 });
             }
             // Out of file descriptors, or the client is gone again: neither ends the server.
@@ -97,8 +115,13 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
     while connections.join_next().await.is_some() {}
 }
 
-async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<bool>) {
-    let service = TowerToHyperService::new(router);
+async fn serve(stream: TcpStream, peer: Peer, seat: Arc<Seat>, router: Router, mut stopped: watch::Receiver<bool>) {
+    let its_seat = seat.clone();
+    let service = service_fn(move |mut request: hyper::Request<hyper::body::Incoming>| {
+        request.extensions_mut().insert(peer);
+        request.extensions_mut().insert(its_seat.clone());
+        router.clone().call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIME_MAX)
@@ -106,9 +129,9 @@ async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<b
         .max_buf_size(HEADER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     tokio::pin!(connection);
+    let must_leave = seat.must_leave();
+    tokio::pin!(must_leave);
     let mut stopping = false;
-    let deadline = tokio::time::sleep(CONNECTION_TIME_MAX);
-    tokio::pin!(deadline);
     loop {
         tokio::select! {
             done = connection.as_mut() => {
@@ -117,7 +140,7 @@ async fn serve(stream: TcpStream, router: Router, mut stopped: watch::Receiver<b
                 }
                 return;
             }
-            () = &mut deadline => return,
+            () = &mut must_leave => return,
             _ = stopped.wait_for(|stop| *stop), if !stopping => {
                 stopping = true;
                 connection.as_mut().graceful_shutdown();

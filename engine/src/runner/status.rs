@@ -20,7 +20,7 @@ const BACKLOG_SECONDS: f64 = 10.0;
 
 /// What a projection is doing, by the first rule that holds: halted, stopped, paused, waiting, starting, stalled, lagging, catching-up,
 /// idle, running. (`lagging` needs the history, and is the control plane's word.)
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
     /// Not one partition has been assigned yet.
@@ -78,7 +78,7 @@ impl State {
 }
 
 /// One projection generation, as it stands.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, Serialize, utoipa::ToSchema)]
 pub struct ProjectionStatus {
     /// Name of the projection.
     pub name: String,
@@ -113,7 +113,7 @@ pub struct ProjectionStatus {
 }
 
 /// One partition of a projection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct PartitionStatus {
     /// Name of the topic.
     pub topic: String,

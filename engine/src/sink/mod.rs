@@ -72,7 +72,7 @@ pub struct Opened {
 
 /// One table's rows, for tests, `laterna test` and the demo: column names and, row by row in key order, values as JSON
 /// (decimals, timestamps, dates, UUIDs as text, bytes as `{"base64": ..}`), the same from every sink.
-#[derive(Clone, Debug, PartialEq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, serde::Serialize, utoipa::ToSchema)]
 pub struct TableRows {
     /// Column names in the table's order.
     pub columns: Vec<String>,

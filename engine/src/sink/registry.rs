@@ -21,7 +21,7 @@ use crate::checkpoint::{Checkpoint, Generation};
 use crate::error::ErrorKind;
 
 /// What somebody wants of a projection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Desired {
     /// It takes events.
@@ -65,7 +65,7 @@ pub struct ProjectionRecord {
 }
 
 /// The states of a generation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum GenerationState {
     /// It fills beside the live one.
@@ -90,7 +90,7 @@ impl GenerationState {
 }
 
 /// One generation of a projection.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct GenerationRecord {
     /// Name of the projection.
     pub projection: String,
@@ -115,7 +115,7 @@ pub struct GenerationRecord {
 }
 
 /// The states of a rebuild, in their order; the last three are ends.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RebuildState {
     /// The new generation fills in bulk, up to the targets.
@@ -169,7 +169,7 @@ impl RebuildState {
 }
 
 /// Who decides when a rebuilt generation becomes the live one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Switch {
     /// The engine, as soon as it has caught up.
@@ -191,7 +191,7 @@ impl Switch {
 }
 
 /// Up to where a rebuild fills one partition, frozen when it was started.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, serde::Deserialize, utoipa::ToSchema)]
 pub struct Target {
     /// Name of the topic.
     pub topic: String,
@@ -204,7 +204,7 @@ pub struct Target {
 }
 
 /// One rebuild.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RebuildRecord {
     /// Identity: `<projection>-g<generation>`.
     pub id: String,
@@ -263,7 +263,7 @@ pub struct Build {
 }
 
 /// Who asked for an order, for the audit.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, utoipa::ToSchema)]
 pub struct Actor {
     /// Name of the token, `plugins-folder`, `engine`, or `local` where no token is asked for.
     pub name: String,
@@ -284,7 +284,7 @@ pub struct Asked {
 }
 
 /// One line of the audit.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct AuditEntry {
     /// Number, rising.
     pub id: i64,
@@ -527,7 +527,7 @@ pub trait Comparison: Send {
 }
 
 /// A row that two generations do not agree on.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct RowDifference {
     /// The primary key's values.
     pub key: Vec<serde_json::Value>,
@@ -538,7 +538,7 @@ pub struct RowDifference {
 }
 
 /// How the rows of one table differ between two generations.
-#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, utoipa::ToSchema)]
 pub struct TableDifference {
     /// Name of the table.
     pub table: String,

@@ -176,8 +176,10 @@ async fn live(
     let listener = listen(config.http.listen).await?;
     let mut appenders =
         [Appender::open(&place.events, Topic::Orders)?, Appender::open(&place.events, Topic::Products)?];
+    let settings = run::http_settings(&config);
     let control = Control::start(config).await?;
-    let server = Server::start(listener, http::look_at(control.clone()))?;
+    let server = Server::start(listener, settings)?;
+    server.show(control.clone());
     let hints = hints(place, &server);
     if !is_screen {
         say(&hints);
