@@ -31,9 +31,7 @@ use crate::config::{Config, DatabaseConfig, ProjectionConfig, SourceKind};
 use crate::error::ErrorKind;
 use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError};
 use crate::runner::{ProjectionStatus, State};
-use crate::sink::{
-    PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink,
-};
+use crate::sink::{PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink};
 use crate::source::{FileSettings, KafkaSettings, check_properties};
 
 use folder::DiskFile;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnChange, OnError, ProjectionConfig, Secret,
-    SourceKind, parse,
+    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnChange, OnError, ProjectionConfig,
+    Secret, SourceKind, parse,
 };
 
 /// One option of `T`.

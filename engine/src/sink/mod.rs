@@ -134,10 +134,8 @@ pub trait Sink: Send + Sync {
     ///
     /// # Errors
     /// As for [`Sink::checkpoints`].
-    fn starts<'a>(
-        &'a self,
-        generation: &'a Generation,
-    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>>;
+    fn starts<'a>(&'a self, generation: &'a Generation)
+    -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>>;
 
     /// A writer with a connection of its own, made when it is first needed.
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;

@@ -151,7 +151,6 @@ fn namespace(generation: &Generation) -> String {
 }
 
 impl Sink for PostgresSink {
-
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
         let (schema, digest) = (Arc::clone(schema), plugin_digest.to_owned());
         let tried = format!("opening projection {:?}", schema.descriptor.name);

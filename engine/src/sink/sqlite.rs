@@ -165,7 +165,6 @@ fn sorts(table: &Table, resolved: &SchemaTable) -> bool {
 }
 
 impl Sink for SqliteSink {
-
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
         let (schema, digest) = (Arc::clone(schema), plugin_digest.to_owned());
         let tried = format!("opening projection {:?}", schema.descriptor.name);
