@@ -24,6 +24,8 @@ const WAIT_DEFAULT: Duration = Duration::from_secs(30);
 const WAIT_MAX: Duration = Duration::from_secs(5 * 60);
 const ROWS_MAX: u32 = 1000;
 const LINES_MAX: u32 = 1000;
+/// No number in an answer is greater: JavaScript's numbers are exact up to here.
+const NUMBER_MAX: u64 = (1 << 53) - 1;
 const ENTRIES_MAX: u32 = 500;
 
 /// Whether the process runs. Looks at nothing else.
@@ -156,6 +158,7 @@ pub(super) async fn history(
 pub(super) struct LogsQuery {
     /// Only lines with greater numbers: `next` of the answer before.
     #[serde(default)]
+    #[param(maximum = 9007199254740991_u64)]
     after: u64,
     /// At most so many lines; 200 if not said.
     #[param(minimum = 1, maximum = 1000)]
@@ -172,6 +175,9 @@ pub(super) async fn logs(
     Asks(query): Asks<LogsQuery>,
 ) -> Result<Shown<Logs>, Problem> {
     let limit = within("limit", query.limit.unwrap_or(200), 1, LINES_MAX)?;
+    if query.after > NUMBER_MAX {
+        return Err(Problem::bad_query(format!("after is at most {NUMBER_MAX}")));
+    }
     let lines = api.engine()?.logs(&name, query.after, limit as usize)?;
     let next = lines.last().map_or(query.after, |line| line.id);
     Ok(Shown(Logs { lines, next }))

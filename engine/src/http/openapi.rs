@@ -35,6 +35,22 @@ pub(super) fn head() -> OpenApi {
     OpenApiBuilder::new().info(info).build()
 }
 
+/// The errors that answers refer to: status, name, meaning.
+const PROBLEMS: [(&str, &str, &str); 12] = [
+    ("400", "BadRequest", "The address or the query is wrong, or the body is not JSON."),
+    ("401", "Unauthorized", "A token is needed."),
+    ("403", "Forbidden", "The role does not allow it, or the request comes from a page of another site."),
+    ("404", "NotFound", "There is no such thing."),
+    ("405", "MethodNotAllowed", "There are other methods here."),
+    ("408", "BodyTooSlow", "The body came too slowly."),
+    ("409", "Conflict", "It cannot be as things stand."),
+    ("413", "BodyTooLarge", "The body is too large, or none is taken."),
+    ("415", "MediaType", "The body is of another media type."),
+    ("422", "Invalid", "What is asked for makes no sense."),
+    ("503", "Unavailable", "Busy, starting, or the database or broker does not answer: try again."),
+    ("default", "Error", "Anything else."),
+];
+
 /// The document, as it is served.
 pub(super) fn text() -> String {
     let mut document = serde_json::to_value(routes::document()).unwrap_or_default();
@@ -46,6 +62,10 @@ pub(super) fn text() -> String {
     for (name, schema) in referenced {
         document["components"]["schemas"][name] = serde_json::to_value(schema).unwrap_or_default();
     }
+    for (_, name, meaning) in PROBLEMS {
+        let content = json!({ MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } });
+        document["components"]["responses"][name] = json!({ "description": meaning, "content": content });
+    }
     document["components"]["securitySchemes"] = json!({
         "token": { "type": "http", "scheme": "bearer", "description": "A token of http.tokens; without tokens none is asked for." }
     });
@@ -56,9 +76,30 @@ pub(super) fn text() -> String {
             }
         }
     }
+    flow(&mut document);
     let mut text = serde_json::to_string_pretty(&document).unwrap_or_default();
     text.push('\n');
     text
+}
+
+/// Comments in the code are broken into lines; texts in the document are not.
+fn flow(value: &mut Value) {
+    match value {
+        Value::Object(members) => {
+            for (name, member) in members {
+                match member {
+                    Value::String(text) if name == "description" || name == "summary" => {
+                        let paragraphs: Vec<String> =
+                            text.split("\n\n").map(|text| text.split('\n').collect::<Vec<_>>().join(" ")).collect();
+                        *text = paragraphs.join("\n\n");
+                    }
+                    member => flow(member),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(flow),
+        _ => {}
+    }
 }
 
 /// Adds what the table of routes and the guard say.
@@ -70,7 +111,9 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
         operation["x-role"] = json!(role.name());
     }
     let is_change = method != Method::GET;
-    if is_change {
+    // These only show what would be.
+    let is_order = is_change && !path.ends_with("/step") && !path.ends_with("/plan");
+    if is_order {
         let key = json!({
             "name": "Idempotency-Key", "in": "header", "required": false,
             "description": "An order under a key that was seen before is not carried out again; what it did is told again.",
@@ -81,34 +124,44 @@ fn complete(operation: &mut Value, method: &str, path: &str) {
             None => operation["parameters"] = json!([key]),
         }
     }
-    let mut problem = |status: &str, description: &str| {
-        let content = json!({ MEDIA_TYPE: { "schema": { "$ref": "#/components/schemas/Problem" } } });
-        let responses = &mut operation["responses"];
-        if responses.get(status).is_none() {
-            responses[status] = json!({ "description": description, "content": content });
-        }
-    };
-    if path.starts_with("/api/") {
-        problem("400", "The address or the query is wrong.");
-        problem("503", "Busy, starting, or the database or broker does not answer: try again.");
+    let has_documented_body = operation.get("requestBody").is_some();
+    if let Some(content) = operation.pointer_mut("/requestBody/content/application~1json/schema")
+        && let Some(only) = content.pointer("/oneOf/0").cloned()
+    {
+        // An optional body is left out, not null.
+        *content = only;
+    }
+    let mut expected = vec!["405", "default"];
+    if path.starts_with("/api/") || path.contains("{") || path.ends_with('z') {
+        expected.extend(["400", "503"]);
     }
     if path.contains('{') {
-        problem("404", "There is no such thing.");
+        expected.push("404");
     }
     if rule.role.is_some() {
-        problem("401", "A token is needed.");
-        problem("403", "The role does not allow it, or the request comes from another site.");
+        expected.extend(["401", "403"]);
     }
     if is_change {
-        problem("409", "It cannot be as things stand.");
-        problem("413", "The body is too large.");
-        problem("415", "The body has another media type.");
-        problem("422", "The body makes no sense.");
+        expected.extend(["409", "413", "415", "422"]);
     }
-    if matches!(rule.body, Body::Json(_) | Body::Wasm(_)) {
-        problem("408", "The body came too slowly.");
+    if has_documented_body && matches!(rule.body, Body::Json(_) | Body::Wasm(_)) {
+        expected.push("408");
     }
-    problem("default", "Anything else.");
+    let responses = &mut operation["responses"];
+    for (status, name, _) in PROBLEMS.iter().filter(|(status, _, _)| expected.contains(status)) {
+        if responses.get(status).is_none() {
+            responses[status] = json!({ "$ref": format!("#/components/responses/{name}") });
+        }
+    }
+    for (status, response) in responses.as_object_mut().into_iter().flatten() {
+        if response.get("$ref").is_none() && response["description"].as_str().unwrap_or_default().is_empty() {
+            response["description"] = json!(if status == "202" {
+                "Accepted: recorded, and carried out by the engine that runs it."
+            } else {
+                "Here it is."
+            });
+        }
+    }
 }
 
 /// `/openapi.json`

@@ -404,12 +404,13 @@ fn the_document_in_the_repository_is_the_one_that_is_served() {
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &now).unwrap();
     }
-    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden: Value = serde_json::from_str(&std::fs::read_to_string(&path).unwrap_or_default()).unwrap_or_default();
+    // As values: the order of members depends on the features of the build.
+    let document: Value = serde_json::from_str(&now).unwrap();
     assert!(
-        golden == now,
+        golden == document,
         "engine/openapi.json is not what the code says: UPDATE_GOLDEN=1 cargo test -p laterna http:: writes it"
     );
-    let document: Value = serde_json::from_str(&now).unwrap();
     assert!(document["openapi"].as_str().unwrap().starts_with("3.1"), "{}", document["openapi"]);
     // Every reference leads somewhere.
     for part in now.split("\"#/").skip(1) {
