@@ -343,7 +343,12 @@ async fn is_empty(connection: &mut PgConnection, generation: &Generation, schema
     for table in &schema.descriptor.tables {
         let name = sql::qualified(&namespace, &table.name);
         let text = format!("SELECT EXISTS (SELECT 1 FROM {name})");
-        let row = sqlx::raw_sql(AssertSqlSafe(text)).fetch_one(&mut *connection).await?;
+        let row = match sqlx::raw_sql(AssertSqlSafe(text)).fetch_one(&mut *connection).await.map_err(Failure::from) {
+            Ok(row) => row,
+            // The generation is gone: the fence says so better.
+            Err(failure) if matches!(failure.code(), Some("42P01" | "3F000")) => return Ok(false),
+            Err(failure) => return Err(failure),
+        };
         if row.try_get(0)? || finish::has_key(connection, &name).await? {
             return Ok(false);
         }

@@ -15,7 +15,7 @@ use crate::sink::SinkError;
 const CATALOG_LOCK: i64 = 0x6c_61_74_65_72_6e_61;
 
 /// The steps from an empty database to what this build works with; a step never changes once it was released.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
 CREATE TABLE laterna.generation (
     projection text NOT NULL,

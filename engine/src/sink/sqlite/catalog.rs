@@ -11,7 +11,7 @@ use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::event::TopicPartition;
 
 /// The steps from an empty file to what this build works with; a step never changes once it was released.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
 CREATE TABLE laterna_generation (
     projection TEXT NOT NULL,
