@@ -14,6 +14,9 @@ use crate::config::OnChange;
 use crate::plugin::Plugin;
 use crate::sink::{Asked, Build, Desired, Order, OrderError, Sink, Switch};
 
+/// How many of a projection's last orders are looked at for an earlier build.
+const AUDIT_LOOK_BACK: u32 = 1_000;
+
 /// One file of the folder.
 pub(super) struct DiskFile {
     /// Its name.
@@ -189,9 +192,13 @@ impl Control {
         let registry = sink.registry().await?;
         let record = registry.projections.iter().find(|projection| projection.name == name);
         self.check_name(&name, file, record.map(|record| record.plugin_file.as_str()))?;
-        let known = sink.load_build(plugin.digest()).await?.is_some();
         let is_current = record.is_some_and(|record| record.plugin_digest == plugin.digest());
-        if first && known && record.is_some() && !is_current {
+        // Stored is not enough: the engine may have died between storing it and the order.
+        let ran_before = first && record.is_some() && !is_current && {
+            let audit = sink.audit(Some(&name), None, AUDIT_LOOK_BACK).await?;
+            audit.iter().any(|entry| entry.plugin_digest.as_deref() == Some(plugin.digest()))
+        };
+        if ran_before {
             self.hold(file, "it is an earlier build than the one that the database says is to run; touch the file, or deploy it, to go back to it");
             return Ok(());
         }
