@@ -51,6 +51,7 @@ function draw(Plot, place, shown) {
     ctx.font = FONT.replace("11px", `${11 * ratio}px`);
     ctx.strokeStyle = ink.text;
     ctx.fillStyle = ink.text;
+    ctx.lineWidth = ratio;
     ctx.setLineDash([3 * ratio, 3 * ratio]);
     let line = 0;
     for (const { at_us: at, text } of shown.current.markers) {
@@ -75,10 +76,10 @@ function draw(Plot, place, shown) {
     cursor: { drag: { x: false, y: false }, points: { size: 6 } },
     padding: [10, 8, 0, 0],
     axes: [
-      { ...axis, grid: { show: false }, space: 90, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1e6).slice(-8, -3)) },
+      { ...axis, grid: { show: false }, space: 90, size: 30, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1e6).slice(-8, -3)) },
       { ...axis, size: 74, space: 46, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => number(tick)) },
     ],
-    series: [{}, { stroke: ink.end, width: 1.6, points: { show: false } }, { stroke: ink.checkpoint, width: 2, points: { show: false } }],
+    series: [{}, { stroke: ink.end, width: 1.6, pxAlign: 0, points: { show: false } }, { stroke: ink.checkpoint, width: 2, pxAlign: 0, points: { show: false } }],
     bands: [{ series: [1, 2], fill: ink.gap }],
     hooks: { draw: [markers], setCursor: [(/** @type {any} */ plot) => read(plot, place, shown.current)] },
   }, columns(shown.current), place);

@@ -2,7 +2,7 @@
 import { html, useState } from "./html.js";
 import { order, ofProjection, read } from "./api.js";
 import { Chart, ChartTable } from "./chart.js";
-import { NONE, ago, build, clock, counted, isActive, number, rate, seconds, stateOf } from "./format.js";
+import { NONE, ago, build, clock, counted, isActive, number, rate, remaining, seconds, stateOf } from "./format.js";
 import { lines } from "./overview.js";
 import { Logs, PluginPart, Step, Tables } from "./panels.js";
 import { Act, State, Tile, Trouble, useLoaded } from "./parts.js";
@@ -25,7 +25,7 @@ export function Detail({ name, params, theme }) {
   }
   const tab = TABS.some(([key]) => key === params.get("tab")) ? params.get("tab") : "lag";
   return html`${back}<${Head} view=${view} />
-    ${lines(view).map((line) => html`<div class="line">${line}</div>`)}
+    ${lines(view, tab !== "rebuilds").map((line) => html`<div class="line">${line}</div>`)}
     <div class="card">
       <nav class="tabs" aria-label=${`parts of ${name}`}>${TABS.map(([key, label]) =>
         html`<a key=${key} href=${toProjection(name, key === "lag" ? {} : { tab: key })} aria-current=${key === tab ? "page" : null}>${label}${key === "rebuilds" && isActive(view.rebuild) && html` <span class="pill">1</span>`}</a>`)}</nav>
@@ -80,7 +80,7 @@ function Lag({ view, params, theme }) {
     <div class="tiles">
       <${Tile} label="behind" value=${seconds(view.lag_seconds)} tone=${view.lag_seconds !== null && view.lag_seconds > view.slo_lag_seconds ? "over" : ""} />
       <${Tile} label="events behind" value=${number(view.lag_events)} /><${Tile} label="events/s" value=${rate(view.rate_per_second)} />
-      <${Tile} label="caught up in" value=${view.lag_events === 0 ? "caught up" : view.eta_seconds === null ? NONE : seconds(view.eta_seconds)} hint="of the slowest partition, at the present rates" />
+      <${Tile} label="caught up in" value=${view.lag_events === 0 ? "caught up" : view.eta_seconds === null ? NONE : remaining(view.eta_seconds)} hint="of the slowest partition, at the present rates" />
       <${Tile} label="last event" value=${view.last_event_at_us ? ago(view.last_event_at_us) : NONE} hint="applied by this engine" />
       <${Tile} label="least retention margin" value=${margins.length > 0 ? number(Math.min(.../** @type {number[]} */ (margins))) : NONE} hint="events that the log may still drop before unapplied ones are lost" />
     </div>`;

@@ -31,6 +31,12 @@ export function seconds(value) {
   return `${GROUPED.format(Math.floor(whole / DAY))} d ${Math.floor((whole % DAY) / 3600)} h`;
 }
 
+/** What is left, which nobody knows to a tenth. @param {number | null | undefined} value Seconds. */
+export function remaining(value) {
+  if (value === null || value === undefined) return NONE;
+  return value < 59 ? `${Math.max(1, Math.ceil(value))} s` : seconds(value);
+}
+
 /** @param {number | null | undefined} atUs @param {number} [nowMs] */
 export function ago(atUs, nowMs = Date.now()) {
   if (atUs === null || atUs === undefined) return "";

@@ -45,6 +45,12 @@ export function start() {
   addEventListener("pagehide", () => turn?.abort());
   addEventListener("pageshow", seen);
   seen();
+  learnRole();
+}
+
+/** A stream tells all tabs the same; what this tab may do is its own token's. */
+function learnRole() {
+  read("status").then(({ role = null }) => put({ role }), () => setTimeout(learnRole, BACK_OFF_MAX_MS));
 }
 
 /** Reads everything once, for whoever just changed something while no stream tells. */
@@ -73,7 +79,8 @@ function seen() {
 /** @param {Message} message */
 function heard(message) {
   if (message.kind === "ask") {
-    if (isLeading && current().projections) channel?.postMessage({ kind: "put", changes: current() });
+    const { role: _own, ...changes } = current();
+    if (isLeading && changes.projections) channel?.postMessage({ kind: "put", changes });
   } else {
     apply(message);
   }

@@ -37,7 +37,7 @@ function Page() {
   const next = THEMES[(THEMES.indexOf(/** @type {any} */ (theme)) + 1) % THEMES.length];
   return html`<a class="skip" href="#content" onClick=${(/** @type {Event} */ event) => (event.preventDefault(), document.getElementById("content")?.focus())}>To the content</a>
     <header><a class="brand" href=${link([])}><svg viewBox="0 0 20 20" fill="none" stroke="currentColor" stroke-width="1.6" aria-hidden="true"><circle cx="6" cy="10" r="4" /><path d="M10 8l8-4v12l-8-4z" fill="currentColor" fill-opacity=".25" /></svg>Laterna</a>
-      <nav aria-label="pages">${PAGES.map(([key, label]) => html`<a key=${key} href=${link([key])} aria-current=${key === (place === "projections" ? "" : place ?? "") ? "page" : null}>${label}<${Refused} of=${key} /></a>`)}</nav>
+      <nav aria-label="pages">${PAGES.map(([key, label]) => html`<a key=${key} href=${link([key])} aria-current=${key === (place === "projections" ? "" : place ?? "") ? "page" : null}>${label}<${Refused} of=${key} /></a>`)}<a href="../docs/">API</a></nav>
       <div class="sys"><${Checks} /><${Sign} />
         <button type="button" class="quiet" onClick=${() => setTheme(next)} aria-label=${`Colours: ${theme}; change to ${next}`} title=${`Colours: ${theme}`}>${{ auto: "◐", light: "○", dark: "●" }[theme] ?? "◐"}</button>
         <button type="button" class="quiet" onClick=${() => setHelping(true)} aria-label="Keys" title="Keys  ?">?</button></div></header>
@@ -60,8 +60,7 @@ function Checks() {
   const status = /** @type {Status | null} */ (useKnown((known) => known.status));
   if (!status) return null;
   const shown = status.checks.filter(({ name, ok }) => !ok || name !== "draining");
-  return html`${shown.map(({ name, ok, detail }) => html`<span key=${name} class=${ok ? "dot" : "dot down"} title=${detail}>${name}<span class="unseen">: ${ok ? "well" : "in trouble"}</span></span>`)}
-    ${status.role && html`<span class="role" title="what this page may do">${status.role}</span>`}`;
+  return html`${shown.map(({ name, ok, detail }) => html`<span key=${name} class=${ok ? "dot" : "dot down"} title=${detail}>${name}<span class="unseen">: ${ok ? "well" : "in trouble"}</span></span>`)}`;
 }
 
 const SIGNS = { connecting: "connecting", live: "live", reconnecting: "reconnecting", polling: "polling" };
@@ -69,7 +68,9 @@ const HINTS = { connecting: "", live: "by the event stream", reconnecting: "the 
 
 function Sign() {
   const sign = useKnown((known) => known.sign);
-  return html`<span id="sign" class=${`dot sign ${sign}`} title=${HINTS[sign]}>${SIGNS[sign]}</span>`;
+  const role = useKnown((known) => known.role);
+  return html`<span id="sign" class=${`dot sign ${sign}`} title=${HINTS[sign]}>${SIGNS[sign]}</span>
+    ${role && html`<span title="what this page may do">${role}</span>`}`;
 }
 
 /** What is wrong with the engine as a whole. */

@@ -1,6 +1,6 @@
 // Hides the overview: all projections, worst first, each with the reason why it does not do what it should on the row itself.
 import { html, memo, useEffect, useMemo, useRef } from "./html.js";
-import { byName, NONE, ago, build, counted, look, number, rate, seconds, stateOf, worstFirst } from "./format.js";
+import { byName, NONE, ago, build, counted, look, number, rate, remaining, stateOf, worstFirst } from "./format.js";
 import { Act, Behind, SortHead, Spark, State, useWidth } from "./parts.js";
 import { order, ofProjection } from "./api.js";
 import { RebuildLine } from "./rebuild.js";
@@ -22,8 +22,9 @@ import { useKnown } from "./store.js";
 
 /** @type {Column[]} */
 const COLUMNS = [
-  { key: "state", label: "State", className: "c-state", at: ["narrow", "medium", "wide"] },
-  { key: "name", label: "Projection", className: "c-name", at: ["narrow", "medium", "wide"], value: (view) => view.name },
+  { key: "state", label: "State", className: "c-state", at: ["medium", "wide"] },
+  { key: "state", label: "State, projection", className: "c-name", at: ["narrow"] },
+  { key: "name", label: "Projection", className: "c-name", at: ["medium", "wide"], value: (view) => view.name },
   { key: "behind", label: "Behind", num: true, className: "c-behind", at: ["narrow", "medium", "wide"], value: (view) => view.lag_seconds },
   { key: "trend", label: "Last hour", className: "c-trend", first: "desc", at: ["medium", "wide"], value: (view) => Math.max(0, ...view.trend.map((value) => value ?? 0)) },
   { key: "events", label: "Events behind", num: true, className: "c-events", at: ["medium", "wide"], value: (view) => view.lag_events },
@@ -108,22 +109,22 @@ const Row = memo((/** @type {{ view: ProjectionView, room: Width, span: number }
   const small = room === "narrow" ? note || figures : note;
   return html`<tbody class=${tone} data-projection=${view.name}>
     <tr>
-      <td><${State} state=${state} /></td>
-      <th scope="row"><a class="row" href=${toProjection(view.name)}>${view.name}</a>${small && html`<small class="muted">${small}</small>`}</th>
+      ${room !== "narrow" && html`<td><${State} state=${state} /></td>`}
+      <th scope="row">${room === "narrow" && html`<${State} state=${state} />`}<a class="row" href=${toProjection(view.name)}>${view.name}</a>${small && html`<small class="muted">${small}</small>`}</th>
       <td class="num"><${Behind} view=${view} /></td>
       ${room !== "narrow" && html`<td><${Spark} trend=${view.trend} tone=${tone === "ok" ? "" : tone} /></td>
         <td class="num">${number(view.lag_events)}</td>
         <td class="num">${rate(view.rate_per_second)}</td>`}
-      ${room === "wide" && html`<td class="num">${view.eta_seconds === null || view.lag_events === 0 ? NONE : seconds(view.eta_seconds)}</td>
+      ${room === "wide" && html`<td class="num">${view.eta_seconds === null || view.lag_events === 0 ? NONE : remaining(view.eta_seconds)}</td>
         <td><code title=${`${view.plugin_file} ${view.plugin_digest}`}>${build(view.revision, view.plugin_digest)}</code>
-          ${view.rejected && html`<small class="badtext">↻ build on disk refused</small>`}</td>`}
+          ${view.rejected && html`<small class="badtext">↻ build refused</small>`}</td>`}
     </tr>
     ${lines(view).map((line) => html`<tr class="why">${room !== "narrow" && html`<td></td>`}<td colspan=${room === "narrow" ? span : span - 1}>${line}</td></tr>`)}
   </tbody>`;
 });
 
-/** Why it does not do what it should, and what is under way. @param {ProjectionView} view */
-export function lines(view) {
+/** Why it does not do what it should, and what is under way. @param {ProjectionView} view @param {boolean} [withRebuild] */
+export function lines(view, withRebuild = true) {
   const { name } = view;
   const found = [];
   if (view.halt) found.push(html`<${HaltLine} view=${view} />`);
@@ -141,7 +142,7 @@ export function lines(view) {
   }
   if (view.rejected) found.push(html`<${RejectedLine} rejected=${view.rejected} view=${view} />`);
   if (view.plan?.held) found.push(html`<${HeldLine} view=${view} />`);
-  if (view.rebuild) found.push(html`<${RebuildLine} rebuild=${view.rebuild} />`);
+  if (view.rebuild && withRebuild) found.push(html`<${RebuildLine} rebuild=${view.rebuild} />`);
   return found.filter(Boolean);
 }
 
@@ -158,7 +159,7 @@ function HaltLine({ view }) {
 /** @param {{ rejected: import("./types.js").RejectedPlugin, view?: ProjectionView }} props */
 export const RejectedLine = ({ rejected, view }) =>
   html`<div class="reason"><span><b class="badtext">${rejected.file} refused</b> <code>${rejected.code}</code> ${rejected.reason}
-    ${view && html` <span class="muted">${build(view.revision, view.plugin_digest)} goes on running.</span>`}</span></div>`;
+    ${view && html` <span class="muted">${build(view.revision, view.plugin_digest)} stays in use.</span>`}</span></div>`;
 
 /** @param {{ view: ProjectionView }} props */
 function HeldLine({ view }) {

@@ -20,10 +20,8 @@ export const State = ({ state }) => {
 export function Behind({ view }) {
   const way = direction(view.trend, view.lag_seconds);
   const arrow = { rising: "▲", falling: "▼", steady: "→", unknown: "" }[way];
-  const late = view.lag_seconds !== null && view.lag_seconds > view.slo_lag_seconds;
   if (view.lag_seconds === null) return html`<span class="muted">unknown</span>`;
-  return html`<span class=${late ? "strong over" : "strong"} title=${late ? `more than the limit of ${seconds(view.slo_lag_seconds)}` : null}
-    >${seconds(view.lag_seconds)}</span><span class=${`way ${way}`} title=${way}>${arrow}<span class="unseen">${arrow && way}</span></span>`;
+  return html`<span class="strong">${seconds(view.lag_seconds)}</span><span class=${`way ${way}`} title=${way}>${arrow}<span class="unseen">${arrow && way}</span></span>`;
 }
 
 /** Seconds behind over the last hour; a gap where they were not known. */
@@ -64,7 +62,8 @@ export function SortHead({ column, sort, order, onSort }) {
   const { key, label, num, first = num ? "desc" : "asc", className = "" } = column;
   const isSorted = sort === key;
   const press = () => onSort(key, isSorted ? (order === "asc" ? "desc" : "asc") : first);
-  const mark = html`<span class="mark" aria-hidden="true">${isSorted ? (order === "asc" ? "↑" : "↓") : ""}</span>`;
+  const isQuiet = key === "state" && order === "asc";
+  const mark = html`<span class="mark" aria-hidden="true">${isSorted && !isQuiet ? (order === "asc" ? "↑" : "↓") : ""}</span>`;
   return html`<th scope="col" class=${`${num ? "num" : ""} ${className}`} aria-sort=${isSorted ? (order === "asc" ? "ascending" : "descending") : null}>
     <button type="button" class="sort" onClick=${press}>${num ? [mark, label] : [label, mark]}</button></th>`;
 }
@@ -206,7 +205,7 @@ export function useLoaded(load, inputs, everySeconds = 0) {
 }
 
 /** @typedef {"narrow" | "medium" | "wide"} Width */
-const NARROW = matchMedia("(max-width: 640px)");
+const NARROW = matchMedia("(max-width: 760px)");
 const MEDIUM = matchMedia("(max-width: 1040px)");
 /** @returns {Width} */
 const width = () => (NARROW.matches ? "narrow" : MEDIUM.matches ? "medium" : "wide");

@@ -1,7 +1,7 @@
 // Hides rebuilds: the line on the overview, the bars per partition, the question before one is begun, and how old and new rows differ.
 import { html, useEffect, useState } from "./html.js";
 import { order, ofProjection, ofRebuild, read } from "./api.js";
-import { NONE, ago, cell, clock, counted, isActive, number, percent, rate, seconds, short } from "./format.js";
+import { NONE, ago, cell, clock, counted, isActive, number, percent, rate, remaining, seconds, short } from "./format.js";
 import { Act, Bar, Dialog, Trouble, Value, useLoaded } from "./parts.js";
 import { go, toProjection } from "./route.js";
 
@@ -17,10 +17,10 @@ const placeOf = ({ topic, partition }) => `${topic}/${partition}`;
 function words(rebuild) {
   const { state, rate_per_second: speed, eta_seconds: left, lag_events: lag } = rebuild;
   const most = rebuild.partitions.reduce((a, b) => (a && a.target - a.next_offset >= b.target - b.next_offset ? a : b), rebuild.partitions[0]);
-  const end = rebuild.switch === "auto" || state === "switching" ? "switches by itself" : "waits for a person before it switches";
+  const end = rebuild.switch === "auto" || state === "switching" ? "switches by itself" : "switched by hand";
   switch (state) {
     case "filling":
-      return [`${rate(speed)} events/s`, left === null ? "" : `${seconds(left)} left`, most && rebuild.partitions.length > 1 ? `slowest ${placeOf(most)}` : "", end].filter(Boolean);
+      return [`${rate(speed)} events/s`, left === null ? "" : `${remaining(left)} left`, most && rebuild.partitions.length > 1 ? `slowest ${placeOf(most)}` : "", end].filter(Boolean);
     case "indexing":
       return ["making keys and indexes", end];
     case "catching-up":
@@ -48,7 +48,7 @@ function Buttons({ rebuild }) {
     yes: "Cancel the rebuild",
   };
   return html`${isLevel && html`<a class="button" href=${toDiff(rebuild)}>Diff</a>`}
-    ${(state === "ready" || later) && html`<${Act} label=${later ? "Switch when level" : "Switch"} primary=${!later} run=${() => order("POST", ofRebuild(id, "/switch"))} />`}
+    ${(state === "ready" || later) && html`<${Act} label=${later ? "Switch when ready" : "Switch"} primary=${!later} run=${() => order("POST", ofRebuild(id, "/switch"))} />`}
     <${Act} label="Cancel" ask=${question} run=${() => order("DELETE", ofRebuild(id))} />`;
 }
 
@@ -101,7 +101,7 @@ function Partitions({ rebuild }) {
 /** @param {{ view: ProjectionView }} props */
 function Generations({ view }) {
   const list = [...(view.generations ?? [])].sort((a, b) => b.number - a.number);
-  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col" class="num">Number</th><th scope="col">State</th><th scope="col">Build</th><th scope="col">Made</th><th scope="col"></th></tr></thead>
+  return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Generation</th><th scope="col">State</th><th scope="col">Build</th><th scope="col">Made</th><th scope="col"></th></tr></thead>
     <tbody>${list.map((generation) => {
       const isWarm = generation.state === "retired" && generation.writable && generation.stored;
       const question = {
@@ -109,7 +109,7 @@ function Generations({ view }) {
         text: `Readers see generation ${generation.number} (revision ${generation.revision}) again from one transaction to the next. Generation ${view.generation} stays warm, so this can be undone the same way.`,
         yes: "Roll back",
       };
-      return html`<tr key=${generation.number}><td class="num">${generation.number}</td>
+      return html`<tr key=${generation.number}><td>${generation.number}</td>
         <td>${generation.state === "live" ? html`<b>live</b>` : generation.state}${isWarm && html`<small class="muted">warm until ${clock(generation.collect_at_us)}</small>`}</td>
         <td><code>r${generation.revision} · ${short(generation.plugin_digest)}</code></td><td>${clock(generation.created_at_us)}</td>
         <td class="buttons">${isWarm && html`<${Act} label="Roll back" ask=${question} run=${() => order("POST", ofProjection(view.name, "/rollback"))} />`}</td></tr>`;
@@ -157,7 +157,7 @@ export function RebuildDialog({ view, onClose }) {
 /** @param {{ forecast: RebuildForecast }} props */
 function Forecast({ forecast }) {
   const { events, seconds: time, tables, partitions, plugin_digest: digest, refusal } = forecast;
-  return html`<dl class="facts"><dt>Events</dt><dd>${number(events)}</dd><dt>Time</dt><dd>${time === null ? "unknown: no rate was seen yet" : `about ${seconds(time)}`}</dd>
+  return html`<dl class="facts"><dt>Events</dt><dd>${number(events)}</dd><dt>Time</dt><dd>${time === null ? "unknown: no rate was seen yet" : `about ${remaining(time)}`}</dd>
       <dt>Tables</dt><dd>${tables.join(", ")}</dd><dt>Build</dt><dd><code>${short(digest)}</code></dd></dl>
     ${refusal && html`<p class="reason bad"><span>${refusal}</span></p>`}
     <div class="scroll low"><table class="plain"><thead><tr><th scope="col">Partition</th><th scope="col" class="num">Log from</th><th scope="col" class="num">to</th><th scope="col" class="num">Projection began at</th></tr></thead>

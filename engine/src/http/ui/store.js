@@ -10,6 +10,7 @@ import { useEffect, useRef, useState } from "./html.js";
  * @property {ProjectionView[] | null} projections None until the first answer.
  * @property {PluginView[]} plugins
  * @property {Status | null} status
+ * @property {string | null} role What this tab's token may do; none while it is not known.
  * @property {Sign} sign How the page is kept up to date.
  * @property {number} heardAtMs When the engine was heard last.
  * @property {number} begunAtMs When the engine, or our hearing of it, began anew: what was read before must be read again.
@@ -18,7 +19,7 @@ import { useEffect, useRef, useState } from "./html.js";
 const DRAW_EVERY_MS = 250;
 
 /** @type {Known} */
-let known = { projections: null, plugins: [], status: null, sign: "connecting", heardAtMs: 0, begunAtMs: 0 };
+let known = { projections: null, plugins: [], status: null, role: null, sign: "connecting", heardAtMs: 0, begunAtMs: 0 };
 /** @type {Set<(known: Known) => void>} */
 const listeners = new Set();
 let drawnAtMs = 0;
@@ -71,5 +72,5 @@ export function useKnown(pick) {
   return shown;
 }
 
-/** Whether this tab may change anything. @param {Known} known */
-export const mayAct = ({ status }) => status !== null && status.role !== "viewer";
+/** Whether this tab may change anything; the engine has the last word. @param {Known} known */
+export const mayAct = ({ projections, role }) => projections !== null && role !== "viewer";
