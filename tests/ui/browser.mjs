@@ -1,4 +1,4 @@
-// A real Chromium on the pretended engine. Every page is watched: an error, a refused script or style, or a dialog fails its test.
+// A real Chromium on the pretended engine, or on a real one. Every page is watched: an error, a refused script or style, or a dialog fails its test.
 import assert from "node:assert/strict";
 import { existsSync } from "node:fs";
 import { after, afterEach, before } from "node:test";

@@ -113,6 +113,6 @@ test("only state changes are said aloud", async () => {
   await until(() => mock.eventId > before + 30, "figures have moved");
   mock.world.find("customers").view.state = "stalled";
   mock.world.changed("customers");
-  await until(async () => (await page.evaluate(() => globalThis.said.length)) > 0, "it is said");
+  await until(async () => (await page.evaluate(() => globalThis.said.length)) > 0, "something is said");
   assert.deepEqual(await page.evaluate(() => globalThis.said), ["customers: stalled"]);
 });

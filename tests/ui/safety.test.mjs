@@ -53,7 +53,8 @@ test("whatever comes from outside stays text, on every page", async () => {
     await page.goto("about:blank");
     await page.goto(mock.url + each);
     await page.locator("main .head, main .card").first().waitFor();
-    await page.waitForLoadState("networkidle").catch(() => {});
+    await page.getByText("Reading…").waitFor({ state: "detached" });
+    await page.getByText("Comparing…").waitFor({ state: "detached" });
     if (each.endsWith("tab=step")) {
       await page.getByLabel(/One event a line/).fill("{}");
       await page.getByRole("button", { name: "Step", exact: true }).click();

@@ -101,7 +101,7 @@ function Aloud() {
     const news = [...now].filter(([name, state]) => last.has(name) && last.get(name) !== state && !(calm.has(state) && calm.has(last.get(name) ?? "")));
     if (news.length > 0) setText(news.sort(([, a], [, b]) => look(a).rank - look(b).rank).slice(0, 5).map(([name, state]) => `${name}: ${state}`).join(", "));
   }, [projections]);
-  return html`<p class="unseen" role="status" aria-live="polite">${text}</p>`;
+  return html`<p class="unseen" role="status" aria-live="polite">${text || null}</p>`;
 }
 
 /** @param {{ onClose: () => void }} props */
