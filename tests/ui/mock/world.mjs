@@ -78,6 +78,7 @@ export class World {
     /** What is told to whoever listens: `(event, data)`. */
     this.tell = () => {};
     this.rebuildSeconds = 6;
+    this.ticks = 0;
   }
 
   add(name, options) {
@@ -223,6 +224,7 @@ export class World {
 
   /** Lets `seconds` pass. */
   tick(seconds) {
+    this.ticks += 1;
     for (const [name, made] of this.projections) {
       const { view } = made;
       if (made.holdsStill) continue;

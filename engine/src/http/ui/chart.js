@@ -73,7 +73,7 @@ function draw(Plot, place, shown) {
     width: place.clientWidth,
     height: HEIGHT,
     legend: { show: false },
-    cursor: { drag: { x: false, y: false }, points: { size: 6 } },
+    cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     padding: [10, 8, 0, 0],
     axes: [
       { ...axis, grid: { show: false }, space: 90, size: 30, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1e6).slice(-8, -3)) },

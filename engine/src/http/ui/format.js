@@ -92,7 +92,7 @@ export const STATES = /** @type {Record<string, { icon: string, tone: string, ra
   waiting: { icon: "▲", tone: "warn", rank: 2 },
   lagging: { icon: "▲", tone: "warn", rank: 3 },
   "ready to switch": { icon: "◆", tone: "work", rank: 4 },
-  paused: { icon: "❙❙", tone: "warn", rank: 5 },
+  paused: { icon: "‖", tone: "warn", rank: 5 },
   rebuilding: { icon: "⟳", tone: "work", rank: 6 },
   "catching-up": { icon: "◐", tone: "work", rank: 7 },
   starting: { icon: "◌", tone: "work", rank: 8 },

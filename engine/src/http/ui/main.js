@@ -58,9 +58,10 @@ function Refused({ of }) {
 
 function Checks() {
   const status = /** @type {Status | null} */ (useKnown((known) => known.status));
+  const isOld = useKnown(({ sign }) => sign === "reconnecting");
   if (!status) return null;
   const shown = status.checks.filter(({ name, ok }) => !ok || name !== "draining");
-  return html`${shown.map(({ name, ok, detail }) => html`<span key=${name} class=${ok ? "dot" : "dot down"} title=${detail}>${name}<span class="unseen">: ${ok ? "well" : "in trouble"}</span></span>`)}`;
+  return html`${shown.map(({ name, ok, detail }) => html`<span key=${name} class=${isOld ? "dot unknown" : ok ? "dot" : "dot down"} title=${isOld ? "not known while the engine does not answer" : detail}>${name}<span class="unseen">: ${isOld ? "not known" : ok ? "well" : "in trouble"}</span></span>`)}`;
 }
 
 const SIGNS = { connecting: "connecting", live: "live", reconnecting: "reconnecting", polling: "polling" };

@@ -118,6 +118,15 @@ export function PluginPart({ view }) {
 
 const EXAMPLE = '{"key": "o-1", "value": {"type": "order.placed"}}';
 
+/** @param {File} file @returns {Promise<string>} Its bytes in base64. */
+const base64 = (file) =>
+  new Promise((resolve, reject) => {
+    const reader = new FileReader();
+    reader.onload = () => resolve(String(reader.result).split(",", 2)[1] ?? "");
+    reader.onerror = () => reject(reader.error);
+    reader.readAsDataURL(file);
+  });
+
 /** @param {{ view: ProjectionView, params: URLSearchParams }} props */
 export function Step({ view, params }) {
   const may = useKnown(mayAct);
@@ -128,15 +137,17 @@ export function Step({ view, params }) {
   const [report, setReport] = useState(/** @type {StepReport | null} */ (null));
   const [problem, setProblem] = useState(/** @type {unknown} */ (null));
   const [isBusy, setBusy] = useState(false);
+  const [file, setFile] = useState(/** @type {File | null} */ (null));
   const field = (/** @type {keyof typeof fields} */ name) => ({ name, value: fields[name], onInput: (/** @type {any} */ event) => setFields({ ...fields, [name]: event.target.value }) });
   const run = async (/** @type {Event} */ event) => {
     event.preventDefault();
     setBusy(true);
     setProblem(null);
     const { topic, lines, partition, offset: first, count } = fields;
-    const body = source === "lines" ? { topic, lines } : { topic, partition: Number(partition), offset: Number(first), count: Number(count) };
+    const events = source === "lines" ? { lines } : { partition: Number(partition), offset: Number(first), count: Number(count) };
     try {
-      setReport(await order("POST", ofProjection(view.name, "/step"), body));
+      const build = file ? { build: await base64(file) } : {};
+      setReport(await order("POST", ofProjection(view.name, "/step"), { topic, ...events, ...build }));
     } catch (trouble) {
       setReport(null);
       setProblem(trouble);
@@ -149,8 +160,10 @@ export function Step({ view, params }) {
       <label class="field">Topic <select ...${{ ...field("topic"), onChange: field("topic").onInput }}>${topics.map((topic) => html`<option value=${topic} selected=${topic === fields.topic}>${topic}</option>`)}</select></label>
       ${source === "lines" ? html`<label class="field block">One event a line, as in files: <code>key</code>, <code>value</code>, <code>headers</code>, <code>timestamp</code><textarea rows="5" spellcheck=${false} placeholder=${EXAMPLE} ...${field("lines")}></textarea></label>`
         : html`<div class="fields"><label class="field">Partition <input class="short" type="number" min="0" ...${field("partition")} /></label><label class="field">Offset <input class="short" type="number" min="0" ...${field("offset")} /></label><label class="field">Count <input class="short" type="number" min="1" max="100" ...${field("count")} /></label></div>`}
+      <label class="field">Another build <input type="file" accept=".wasm" onChange=${(/** @type {any} */ event) => setFile(event.target.files[0] ?? null)} /></label>
       <div class="buttons left"><button class="primary" disabled=${!may || isBusy || (source === "lines" && !fields.lines.trim())} title=${may ? null : "The token's role is viewer: it may look, not act."}>Step</button></div></form>
     <${Trouble} problem=${problem} />
+    ${report && html`<p class="pad muted">Run by build <code>${report.plugin_digest.slice(0, 6)}</code>.</p>`}
     ${report && (report.events.length === 0 ? html`<p class="pad muted">There were no events.</p>` : report.events.map((event) => html`<${Stepped} key=${`${event.topic}/${event.partition}@${event.offset}`} event=${event} />`))}`;
 }
 
