@@ -129,6 +129,23 @@ pub struct ProjectionConfig {
     pub log_lines_per_second_max: u32,
     /// `slo.lag_seconds`: how far behind is too far, for readers of the metrics. Default 30.
     pub slo_lag_seconds: u32,
+    /// `on_change`: what happens to a new build that needs a rebuild. Default `rebuild`.
+    pub on_change: OnChange,
+    /// `rebuild.switch = "manual"`: a person makes a rebuilt generation the live one. Default false (`auto`).
+    pub rebuild_switch_manual: bool,
+    /// `rebuild.max_rate`: events per second that a rebuild applies at most. Default none.
+    pub rebuild_rate_max: Option<u32>,
+    /// `rebuild.keep`: how long the former generation is kept up to date after a swap. Default 24 h.
+    pub rebuild_keep: Duration,
+}
+
+/// What happens to a new build that needs a rebuild.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnChange {
+    /// The rebuild is begun; the former build serves meanwhile.
+    Rebuild,
+    /// It waits for a person.
+    Hold,
 }
 
 /// What happens to an event at fault.

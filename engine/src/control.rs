@@ -1,9 +1,21 @@
-//! The control plane: which projections run. Connects the database, watches `plugins/`, loads builds, starts and stops runners.
+//! The control plane: which projections run, with which build, on which generation. Connects the database, watches `plugins/`, and makes what
+//! runs here what the database says should run.
 //!
-//! Invariants: one name runs once; a file is read once and those bytes are what runs; a file that does not run says why; neither a
-//! broker nor a database that is away stops the engine from starting and showing so.
+//! Invariants: what is wanted stands in the database and nowhere else, so a request is an order to the database, and every engine finds out and
+//! acts ([`steward`]); one generation of a projection has one runner here; a file is read once and those bytes are what runs; a file
+//! that does not run says why, and the build before it goes on; neither a broker nor a database that is away stops the engine from
+//! starting and showing so.
+//!
+//! In here: [`watch`] (the folder), [`folder`] (what was found in it), [`plan`] (what a build needs), [`steward`] (what runs), [`rebuild`]
+//! (the way of a rebuild), [`requests`] (what users ask), [`journal`] (what has happened), [`view`] (what is shown).
 
+mod folder;
+mod journal;
+mod plan;
+mod rebuild;
 mod requests;
+mod step;
+mod steward;
 mod view;
 mod watch;
 
@@ -12,25 +24,23 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch as watch_channel};
+use tokio::sync::{Notify, mpsc, watch as watch_channel};
 
 use crate::change::Schema;
-use crate::checkpoint::Generation;
 use crate::config::{Config, DatabaseConfig, ProjectionConfig, SourceKind};
 use crate::error::ErrorKind;
 use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError};
-use crate::runner::{MakeSource, Parts, ProjectionStatus, Runner, State};
-use crate::sink::{PostgresSettings, PostgresSink, Sink, SinkError, SqliteSettings, SqliteSink};
-use crate::source::{FileSettings, FileSource, KafkaSettings, KafkaSource, Source, check_properties};
+use crate::runner::{ProjectionStatus, State};
+use crate::sink::{PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink};
+use crate::source::{FileSettings, KafkaSettings, check_properties};
 
+use folder::DiskFile;
+use journal::Journal;
+use steward::Running;
 pub use view::*;
-use watch::Found;
 
 /// How often the database is asked whether it is there.
 const PING_EVERY: Duration = Duration::from_secs(5);
-
-/// Event bytes in one commit, at most about; what waits for a commit is bounded by as much again.
-const BATCH_BYTES_MAX: usize = 16 << 20;
 
 /// The running engine. Cloning gives another handle to the same one.
 #[derive(Clone)]
@@ -46,24 +56,44 @@ struct Shared {
     state: Mutex<Supervised>,
     /// Whether every file in the folder has been looked at.
     settled: watch_channel::Sender<bool>,
+    /// Something is to be looked at by the steward.
+    wake: Notify,
+    /// Builds are deployed one after the other.
+    deploying: tokio::sync::Mutex<()>,
+    /// Raised when a view may have changed.
+    changes: watch_channel::Sender<u64>,
 }
+
+/// A projection's name and the number of a generation.
+type RunnerKey = (String, u32);
 
 #[derive(Default)]
 struct Supervised {
-    projections: BTreeMap<String, Projection>,
-    rejected: BTreeMap<String, RejectedPlugin>,
     /// What the database said last.
+    registry: Registry,
+    /// Whether it has said anything yet.
+    informed: bool,
+    runners: BTreeMap<RunnerKey, Running>,
+    /// Runners that are on their way out; none is started in their place before they are gone.
+    leaving: HashMap<RunnerKey, tokio::task::JoinHandle<()>>,
+    /// What is in the folder, by file name.
+    files: BTreeMap<String, DiskFile>,
+    /// Files that went away, and are not dealt with yet.
+    gone: Vec<String>,
+    /// Builds that were loaded, by digest.
+    builds: HashMap<String, Arc<Plugin>>,
+    /// Builds that the database holds and that cannot be loaded, by digest: why.
+    unloadable: HashMap<String, String>,
+    journals: BTreeMap<String, Journal>,
+    /// By identity of the rebuild.
+    rebuilding: HashMap<String, rebuild::Progress>,
+    /// What the database said when it was asked whether it is there.
     database: Option<Result<String, String>>,
     /// Why the folder cannot be read.
     folder: Option<String>,
+    /// How often the steward has gone round without finding anything left to do.
+    quiet: u64,
     draining: bool,
-}
-
-struct Projection {
-    file: String,
-    digest: String,
-    status: watch_channel::Receiver<ProjectionStatus>,
-    runner: Option<Runner>,
 }
 
 /// One thing that the engine needs to be ready.
@@ -86,7 +116,7 @@ pub struct StartError {
 }
 
 impl Control {
-    /// Starts the engine: opens the database, looks at the source, and runs every plugin in `plugins_dir`.
+    /// Starts the engine: opens the database, watches `plugins_dir`, and runs what the two say.
     ///
     /// # Errors
     /// The database refuses (wrong password, newer schema, locked by another process) or the folder is missing. A database or
@@ -110,6 +140,9 @@ impl Control {
                 sink: watch_channel::Sender::new(None),
                 state: Mutex::default(),
                 settled: watch_channel::Sender::new(false),
+                wake: Notify::new(),
+                deploying: tokio::sync::Mutex::default(),
+                changes: watch_channel::Sender::new(0),
             }),
         };
         match connect(&control.shared.config.database).await {
@@ -121,6 +154,8 @@ impl Control {
             Err(error) => return Err(StartError { message: error.message }),
         }
         tokio::spawn(control.clone().keep_database());
+        tokio::spawn(control.clone().keep_journals());
+        tokio::spawn(control.clone().steward());
         control.watch_plugins()?;
         Ok(control)
     }
@@ -133,6 +168,7 @@ impl Control {
     async fn connected(&self, sink: Arc<dyn Sink>) {
         self.lock().database = Some(sink.ping().await.map_err(|error| error.message));
         self.shared.sink.send_replace(Some(sink));
+        self.shared.wake.notify_one();
     }
 
     /// Connects where the first try failed, then asks now and then whether the database is there.
@@ -172,120 +208,20 @@ impl Control {
                     return;
                 }
                 control.found(found).await;
+                control.shared.wake.notify_one();
             }
         });
         Ok(())
     }
 
-    async fn found(&self, found: Found) {
-        match found {
-            Found::File(file, bytes) => {
-                self.lock().folder = None;
-                let outcome = match bytes {
-                    Ok(bytes) => self.load(&file, bytes).await,
-                    Err(reason) => Err(RejectedPlugin { file: file.clone(), code: "unreadable".to_owned(), reason }),
-                };
-                let mut state = self.lock();
-                match outcome {
-                    Ok(()) => drop(state.rejected.remove(&file)),
-                    Err(rejected) => {
-                        tracing::error!(file, code = rejected.code, reason = rejected.reason, "plugin does not run");
-                        state.rejected.insert(file, rejected);
-                    }
-                }
-            }
-            Found::Gone(file) => {
-                let mut state = self.lock();
-                state.rejected.remove(&file);
-                if let Some((name, _)) = state.projections.iter().find(|(_, p)| p.file == file) {
-                    tracing::warn!(
-                        file,
-                        projection = name,
-                        "the file is gone; the build that was read from it goes on until the engine is restarted"
-                    );
-                }
-            }
-            Found::Settled => {
-                self.shared.settled.send_replace(true);
-            }
-            Found::Unreadable(reason) => {
-                tracing::error!(reason, "the plugins folder cannot be read");
-                self.lock().folder = Some(reason);
-            }
-        }
-    }
-
-    /// Loads a build and starts its projection.
-    async fn load(&self, file: &str, bytes: Arc<[u8]>) -> Result<(), RejectedPlugin> {
-        let reject =
-            |code: &str, reason: String| RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason };
-        let config = &self.shared.config;
-        // The name is inside, so the limits of a projection of another name hold until it is known.
-        let plugin =
-            load(&self.shared.host, bytes.clone(), &config.defaults).await.map_err(|e| reject(e.code, e.message))?;
-        let name = plugin.schema().descriptor.name.clone();
-        let settings = config.projections.get(&name).unwrap_or(&config.defaults);
-        let plugin = match config.projections.get(&name) {
-            Some(own) => load(&self.shared.host, bytes, own).await.map_err(|e| reject(e.code, e.message))?,
-            None => plugin,
-        };
-        if let Some(other) = self.lock().projections.get(&name) {
-            if other.digest == plugin.digest() && other.file == file {
-                return Ok(());
-            }
-            let reason = if other.file == file {
-                format!(
-                    "projection {name:?} runs the build {} that was read from this file before; restart the engine to run this one ({})",
-                    &other.digest[..12],
-                    &plugin.digest()[..12]
-                )
-            } else {
-                format!(
-                    "projection {name:?} already runs from {}: give this one another name, or remove one of the files",
-                    other.file
-                )
-            };
-            let code = if other.file == file { "restart_needed" } else { "name_taken" };
-            return Err(reject(code, reason));
-        }
-        let mut sink = self.shared.sink.subscribe();
-        let Ok(Some(sink)) = sink.wait_for(Option::is_some).await.map(|sink| sink.clone()) else { return Ok(()) };
-        tracing::info!(projection = name, file, digest = &plugin.digest()[..12], "starting");
-        let digest = plugin.digest().to_owned();
-        let runner = Runner::start(Parts {
-            make_source: make_source(config, plugin.schema()),
-            plugin: Arc::new(plugin),
-            plugin_file: file.to_owned(),
-            sink,
-            batch_events_max: settings.batch_events_max,
-            batch_bytes_max: BATCH_BYTES_MAX,
-            writers: config.database.writers,
-            // One more than there are threads: the next chunk waits beside the ones that run.
-            sandbox_slots: sandbox_threads() + 1,
-        });
-        let status = runner.status();
-        let projection = Projection { file: file.to_owned(), digest, status, runner: Some(runner) };
-        self.lock().projections.insert(name, projection);
-        Ok(())
-    }
-
-    /// All projections, by name.
+    /// The live generation of every projection that the database or this engine knows, by name.
     pub fn projections(&self) -> Vec<ProjectionStatus> {
-        let state = self.lock();
-        let status = |projection: &Projection| {
-            let mut status = projection.status.borrow().clone();
-            // A task that ended by itself did not end well.
-            if projection.runner.as_ref().is_some_and(Runner::is_finished) && status.state != State::Halted {
-                status.state = State::Stopped;
-            }
-            status
-        };
-        state.projections.values().map(status).collect()
+        self.lock().statuses()
     }
 
     /// Files in `plugins/` that do not run.
     pub fn rejected(&self) -> Vec<RejectedPlugin> {
-        self.lock().rejected.values().cloned().collect()
+        self.lock().files.values().filter_map(DiskFile::rejected).collect()
     }
 
     /// What readiness depends on.
@@ -337,29 +273,47 @@ impl Control {
         self.shared.sink.borrow().clone()
     }
 
-    /// Waits until every projection stands at the end of its log (or is halted), and no plugin is still being loaded. For `demo --once`
-    /// and `test`.
+    /// Waits until every projection stands at the end of its log (or is halted), no rebuild is under way that could go on by itself, and no plugin is
+    /// still being loaded. For `demo --once` and `test`.
     pub async fn caught_up(&self) {
         // The sender lives as long as this handle.
         self.shared.settled.subscribe().wait_for(|settled| *settled).await.ok();
-        let statuses: Vec<_> = self.lock().projections.values().map(|projection| projection.status.clone()).collect();
-        for mut status in statuses {
-            status.wait_for(|status| matches!(status.state, State::Idle | State::Halted | State::Stopped)).await.ok();
+        let quiet = self.lock().quiet;
+        loop {
+            {
+                let state = self.lock();
+                // A whole round must have passed since the folder was known.
+                let done = state.quiet > quiet + 1
+                    && !state.rebuild_is_moving()
+                    && state.runners.values().all(|running| {
+                        matches!(
+                            running.status.borrow().state,
+                            State::Idle | State::Halted | State::Stopped | State::Paused
+                        )
+                    });
+                if done {
+                    return;
+                }
+            }
+            self.shared.wake.notify_one();
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
 
     /// Stops fetching, finishes or rolls back what is under way, leaves the groups, closes the database; within `limit`.
     pub async fn shutdown(&self, limit: Duration) {
-        let runners: Vec<Runner> = {
+        let (runners, leaving) = {
             let mut state = self.lock();
             state.draining = true;
-            state.projections.values_mut().filter_map(|projection| projection.runner.take()).collect()
+            let runners: Vec<_> = state.runners.values_mut().filter_map(|running| running.runner.take()).collect();
+            (runners, std::mem::take(&mut state.leaving))
         };
+        self.shared.wake.notify_one();
         let sink = self.sink();
         let stopping = tokio::spawn(async move {
             // All at once: each has its own commit to finish and its own group to leave.
             let stops: Vec<_> = runners.into_iter().map(|runner| tokio::spawn(runner.stop())).collect();
-            for stop in stops {
+            for stop in stops.into_iter().chain(leaving.into_values()) {
                 stop.await.ok();
             }
             if let Some(sink) = sink {
@@ -370,6 +324,92 @@ impl Control {
         if tokio::time::timeout(limit, stopping).await.is_err() {
             tracing::warn!(?limit, "not everything stopped in time; what was not committed is rolled back");
         }
+    }
+
+    /// What holds for a projection.
+    fn settings(&self, projection: &str) -> &ProjectionConfig {
+        let config = &self.shared.config;
+        config.projections.get(projection).unwrap_or(&config.defaults)
+    }
+
+    /// Compiles bytes with the limits of the projection that they describe.
+    async fn load(&self, bytes: Arc<[u8]>) -> Result<Plugin, PluginError> {
+        let config = &self.shared.config;
+        // The name is inside, so the limits of a projection of another name hold until it is known.
+        let plugin = load(&self.shared.host, bytes.clone(), &config.defaults).await?;
+        match config.projections.get(&plugin.schema().descriptor.name) {
+            Some(own) => load(&self.shared.host, bytes, own).await,
+            None => Ok(plugin),
+        }
+    }
+
+    /// A build by its digest: one that was loaded, or the one that the database holds.
+    async fn build(&self, sink: &Arc<dyn Sink>, digest: &str) -> Result<Arc<Plugin>, ControlError> {
+        if let Some(plugin) = self.lock().builds.get(digest) {
+            return Ok(Arc::clone(plugin));
+        }
+        let stored = sink.load_build(digest).await?;
+        let Some(build) = stored else {
+            let message = format!(
+                "the database has no build {}; put its file into plugins/ again",
+                digest.get(..12).unwrap_or(digest)
+            );
+            return Err(ControlError {
+                kind: ControlErrorKind::Internal,
+                code: "build_missing",
+                message,
+                subject: None,
+            });
+        };
+        let plugin = Arc::new(self.load(build.bytes).await?);
+        self.lock().builds.insert(digest.to_owned(), Arc::clone(&plugin));
+        Ok(plugin)
+    }
+
+    /// How the events of a generation are read from Kafka.
+    fn kafka(&self, schema: &Schema, group: &str, serial: bool) -> KafkaSettings {
+        let config = &self.shared.config;
+        let properties = config.kafka.properties.iter();
+        KafkaSettings {
+            bootstrap_servers: config.kafka.bootstrap_servers.clone(),
+            group_id: group.to_owned(),
+            topics: topics(schema),
+            serial,
+            buffer_bytes_max: config.kafka.buffer_bytes_max,
+            properties: properties.map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
+        }
+    }
+
+    /// How the events of a projection are read from files.
+    fn files(&self, schema: &Schema) -> FileSettings {
+        let config = &self.shared.config;
+        FileSettings {
+            dir: config.file.dir.clone(),
+            topics: topics(schema),
+            buffer_bytes_max: config.kafka.buffer_bytes_max,
+        }
+    }
+
+    /// Waits for the database, however long it takes.
+    async fn wait_for_sink(&self) -> Option<Arc<dyn Sink>> {
+        let mut sink = self.shared.sink.subscribe();
+        sink.wait_for(Option::is_some).await.ok()?.clone()
+    }
+}
+
+fn topics(schema: &Schema) -> Vec<String> {
+    schema.descriptor.topics.iter().map(|topic| topic.name.clone()).collect()
+}
+
+/// The engine itself, as one who asks.
+fn engine() -> Asked {
+    asked_by("engine", "engine")
+}
+
+fn asked_by(name: &str, role: &str) -> Asked {
+    Asked {
+        actor: Actor { name: name.to_owned(), role: role.to_owned(), source: String::new() },
+        idempotency_key: None,
     }
 }
 
@@ -415,29 +455,44 @@ pub async fn connect(config: &DatabaseConfig) -> Result<Arc<dyn Sink>, SinkError
     Err(SinkError { kind: ErrorKind::Fatal, code: "unknown_database", message })
 }
 
-/// The source that the configuration names, for one projection.
-fn make_source(config: &Config, schema: &Arc<Schema>) -> MakeSource {
-    let topics: Vec<String> = schema.descriptor.topics.iter().map(|topic| topic.name.clone()).collect();
-    match config.source {
-        SourceKind::File => {
-            let settings =
-                FileSettings { dir: config.file.dir.clone(), topics, buffer_bytes_max: config.kafka.buffer_bytes_max };
-            Box::new(move |_: &Generation| Ok(Box::new(FileSource::start(settings)?) as Box<dyn Source>))
+impl Supervised {
+    /// How the live generation of each projection stands, by name.
+    fn statuses(&self) -> Vec<ProjectionStatus> {
+        self.registry.projections.iter().filter_map(|projection| self.status(&projection.name)).collect()
+    }
+
+    /// How the live generation of a projection stands.
+    fn status(&self, projection: &str) -> Option<ProjectionStatus> {
+        let record = self.registry.projections.iter().find(|record| record.name == projection)?;
+        let live = self.live(projection)?;
+        let running = self.runners.get(&(projection.to_owned(), live.number));
+        let mut status = match running {
+            Some(running) => running.status.borrow().clone(),
+            None => {
+                ProjectionStatus::away(projection, live.number, live.revision, &live.plugin_digest, &record.plugin_file)
+            }
+        };
+        status.plugin_file.clone_from(&record.plugin_file);
+        if let Some(reason) = self.unloadable.get(&live.plugin_digest).filter(|_| running.is_none()) {
+            status.waiting = Some(reason.clone());
+            status.state = State::Waiting;
         }
-        SourceKind::Kafka => {
-            let properties: HashMap<&String, &crate::config::Secret> = config.kafka.properties.iter().collect();
-            let settings = KafkaSettings {
-                bootstrap_servers: config.kafka.bootstrap_servers.clone(),
-                group_id: format!("{}.{}", config.kafka.group_prefix, schema.descriptor.name),
-                topics,
-                serial: schema.is_serial(),
-                buffer_bytes_max: config.kafka.buffer_bytes_max,
-                properties: properties
-                    .into_iter()
-                    .map(|(key, value)| (key.clone(), value.expose().to_owned()))
-                    .collect(),
-            };
-            Box::new(move |_: &Generation| Ok(Box::new(KafkaSource::start(settings)?) as Box<dyn Source>))
+        // A task that ended by itself did not end well.
+        let ended = running.is_some_and(Running::has_ended);
+        if status.state != State::Halted && (ended || record.desired == Desired::Stopped) {
+            status.state = State::Stopped;
         }
+        Some(status)
+    }
+
+    fn live(&self, projection: &str) -> Option<&crate::sink::GenerationRecord> {
+        self.registry
+            .generations
+            .iter()
+            .find(|g| g.projection == projection && g.state == crate::sink::GenerationState::Live)
+    }
+
+    fn active_rebuild(&self, projection: &str) -> Option<&crate::sink::RebuildRecord> {
+        self.registry.rebuilds.iter().find(|rebuild| rebuild.projection == projection && rebuild.state.is_active())
     }
 }

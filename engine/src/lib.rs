@@ -10,6 +10,7 @@ pub mod change;
 pub mod checkpoint;
 pub mod config;
 pub mod control;
+mod crash;
 pub mod error;
 pub mod event;
 pub mod http;

@@ -13,11 +13,11 @@
 mod machine;
 mod status;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::change::{Change, ChangeSet, Schema};
@@ -43,6 +43,12 @@ const CHUNK_EVENTS_MAX: usize = 1_000;
 /// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
 const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
 
+/// Events and bytes of events in one commit of a bulk fill, and the ticks after which it is made anyway: many, so that most changes of a row
+/// fold; few enough to be lost and done again after a crash.
+const BULK_EVENTS_MAX: usize = 200_000;
+const BULK_BYTES_MAX: usize = 96 << 20;
+const BULK_TICKS_MAX: u32 = 20;
+
 /// Makes the source of a generation, once the sink is open.
 pub type MakeSource = Box<dyn FnOnce(&Generation) -> Result<Box<dyn Source>, SourceError> + Send>;
 
@@ -52,6 +58,8 @@ pub struct Parts {
     pub plugin: Arc<Plugin>,
     /// The file that it was read from.
     pub plugin_file: String,
+    /// Which generation it writes; its tables are there.
+    pub generation: Generation,
     /// Where its events come from.
     pub make_source: MakeSource,
     /// Where its rows go.
@@ -64,23 +72,72 @@ pub struct Parts {
     pub writers: usize,
     /// Calls of the plugin at once.
     pub sandbox_slots: usize,
+    /// How it is filled.
+    pub pace: Pace,
+    /// Events per second at most.
+    pub rate_max: Option<u32>,
+    /// Whether it begins paused.
+    pub paused: bool,
+}
+
+/// How a generation is filled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pace {
+    /// As events come: what arrives alone is visible at once.
+    Live,
+    /// As fast as it goes, for a generation that nobody reads yet: large change sets, one writer, bulk copies.
+    Bulk,
+}
+
+/// What a running projection is told.
+enum Command {
+    Pause(bool),
+    Until(BTreeMap<TopicPartition, i64>, oneshot::Sender<()>),
+    Reload(Arc<Plugin>, String, oneshot::Sender<()>),
 }
 
 /// A running projection generation.
 pub struct Runner {
     status: watch::Receiver<ProjectionStatus>,
     stop: mpsc::Sender<()>,
+    commands: mpsc::UnboundedSender<Command>,
     task: JoinHandle<()>,
 }
 
 impl Runner {
     /// Starts the projection in a task of its own.
     pub fn start(parts: Parts) -> Self {
-        let (publish, status) =
-            watch::channel(status::starting(parts.plugin.schema(), parts.plugin.digest(), &parts.plugin_file));
+        let (publish, status) = watch::channel(status::starting(&parts));
         let (stop, stopped) = mpsc::channel(1);
-        let task = tokio::spawn(run(parts, publish, stopped));
-        Self { status, stop, task }
+        let (commands, told) = mpsc::unbounded_channel();
+        let task = tokio::spawn(run(parts, publish, stopped, told));
+        Self { status, stop, commands, task }
+    }
+
+    /// Takes no events until further notice, or takes them again; what was taken is still applied.
+    pub fn pause(&self, paused: bool) {
+        self.tell(Command::Pause(paused));
+    }
+
+    /// Takes no event at or behind these offsets until further notice; partitions left out are free. Answered once all in front of them
+    /// that is here is committed, and nothing else is under way.
+    pub fn until(&self, offsets: BTreeMap<TopicPartition, i64>) -> oneshot::Receiver<()> {
+        let (held, answer) = oneshot::channel();
+        self.tell(Command::Until(offsets, held));
+        answer
+    }
+
+    /// Lets another build of the same tables, topics and lanes take over at the next boundary of a batch. What is returned is answered then;
+    /// where the projection halts or ends first, it ends without an answer.
+    pub fn reload(&self, plugin: Arc<Plugin>, plugin_file: String) -> oneshot::Receiver<()> {
+        let (done, answer) = oneshot::channel();
+        self.tell(Command::Reload(plugin, plugin_file, done));
+        answer
+    }
+
+    fn tell(&self, command: Command) {
+        // Where it has ended there is nobody to be told.
+        self.commands.send(command).ok();
     }
 
     /// How it stands; published at least every quarter of a second.
@@ -144,7 +201,37 @@ struct Shell {
     messages: mpsc::UnboundedSender<Message>,
     /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
     unapplied: HashMap<TopicPartition, VecDeque<(i64, i64)>>,
+    /// The builds that wait to take over, the last one wins.
+    reload: Option<(Arc<Plugin>, String)>,
+    /// Who waits for that.
+    reloading: Vec<oneshot::Sender<()>>,
+    /// Who waits for the end of taking to be reached.
+    holding: Option<oneshot::Sender<()>>,
+    pace: Pace,
+    allowance: Option<Allowance>,
     report: Report,
+}
+
+/// Events per second at most: what is not used up is kept for a second.
+struct Allowance {
+    per_second: f64,
+    left: f64,
+    at: Instant,
+}
+
+impl Allowance {
+    fn new(per_second: u32) -> Self {
+        Self { per_second: f64::from(per_second), left: 0.0, at: Instant::now() }
+    }
+
+    /// How many events may be taken now.
+    fn events(&mut self) -> usize {
+        let now = Instant::now();
+        let more = (now - self.at).as_secs_f64() * self.per_second;
+        self.left = (self.left + more).min(self.per_second.max(1.0));
+        self.at = now;
+        self.left as usize
+    }
 }
 
 /// What is known for the status beside the machine's state.
@@ -152,18 +239,25 @@ struct Report {
     publish: watch::Sender<ProjectionStatus>,
     halt: Option<Halt>,
     stopped: bool,
+    paused: bool,
     source_trouble: Option<String>,
     sink_trouble: Option<String>,
     counters: Counters,
     rate: status::Rate,
     last_progress: Instant,
     last_sum: i64,
+    last_event_at_us: Option<i64>,
     mirrored: HashMap<TopicPartition, i64>,
 }
 
-async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: mpsc::Receiver<()>) {
+async fn run(
+    parts: Parts,
+    publish: watch::Sender<ProjectionStatus>,
+    mut stop: mpsc::Receiver<()>,
+    mut commands: mpsc::UnboundedReceiver<Command>,
+) {
     let schema = Arc::clone(parts.plugin.schema());
-    let Some(generation) = open(&parts.sink, &parts.plugin, &publish, &mut stop).await else { return };
+    let generation = parts.generation.clone();
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
         Err(error) => {
@@ -172,17 +266,19 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
             return;
         }
     };
-    let writers = if schema.is_serial() { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
+    let bulk = parts.pace == Pace::Bulk;
+    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
     let limits = Limits {
         chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
         waiting_events_max: WAITING_EVENTS_MAX,
-        batch_events_max: parts.batch_events_max,
-        batch_bytes_max: parts.batch_bytes_max,
+        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
+        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
+        open_ticks_max: if bulk { BULK_TICKS_MAX } else { 2 },
         sandbox_slots: parts.sandbox_slots,
         writers,
     };
     let lane = |_| Lane {
-        writer: Some(parts.sink.writer(&generation, &schema, parts.plugin.digest())),
+        writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
         open: ChangeSet::new(&schema),
         open_events: 0,
         under_way: None,
@@ -203,8 +299,14 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
         reply: None,
         messages,
         unapplied: HashMap::new(),
+        reload: None,
+        reloading: Vec::new(),
+        holding: None,
+        pace: parts.pace,
+        allowance: parts.rate_max.map(Allowance::new),
         report: Report::new(publish),
     };
+    shell.pause(parts.paused);
     let mut tick = tokio::time::interval(TICK);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let mut stopping = false;
@@ -214,8 +316,12 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
             Some(message) = inbox.recv() => shell.on_message(message),
             _ = tick.tick() => {
                 shell.input(Input::Tick);
+                if shell.allowance.is_some() {
+                    shell.input(Input::Ready);
+                }
                 shell.publish();
             }
+            Some(command) = commands.recv() => shell.on_command(command),
             _ = stop.recv(), if !stopping => {
                 stopping = true;
                 shell.input(Input::Stop);
@@ -226,50 +332,10 @@ async fn run(parts: Parts, publish: watch::Sender<ProjectionStatus>, mut stop: m
     shell.source.close().await;
 }
 
-/// Opens the generation, however long the database takes to answer. None where it was told to stop meanwhile.
-async fn open(
-    sink: &Arc<dyn Sink>,
-    plugin: &Plugin,
-    publish: &watch::Sender<ProjectionStatus>,
-    stop: &mut mpsc::Receiver<()>,
-) -> Option<Generation> {
-    let mut attempt = 0;
-    loop {
-        let sink = Arc::clone(sink);
-        let (schema, digest) = (Arc::clone(plugin.schema()), plugin.digest().to_owned());
-        // In a task of its own: it is never dropped half way.
-        let opening = tokio::spawn(async move { sink.open(&schema, &digest).await });
-        match opening.await {
-            Ok(Ok(opened)) => {
-                publish.send_modify(|status| {
-                    status.generation = opened.generation.number;
-                    status.waiting = None;
-                });
-                return Some(opened.generation);
-            }
-            Ok(Err(error)) if error.kind == ErrorKind::Transient => {
-                tracing::warn!(projection = plugin.schema().descriptor.name, %error, "waiting for the database");
-                publish.send_modify(|status| {
-                    status.state = State::Waiting;
-                    status.waiting = Some(error.message);
-                });
-            }
-            Ok(Err(error)) => {
-                halt_before_start(publish, sink_halt(&error));
-                stop.recv().await;
-                return None;
-            }
-            Err(error) => {
-                halt_before_start(publish, internal_error(&error));
-                stop.recv().await;
-                return None;
-            }
-        }
-        attempt += 1;
-        tokio::select! {
-            () = tokio::time::sleep(pause(attempt)) => {}
-            _ = stop.recv() => return None,
-        }
+fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: Pace) -> Box<dyn Writer> {
+    match pace {
+        Pace::Live => sink.writer(generation, plugin.schema(), plugin.digest()),
+        Pace::Bulk => sink.bulk_writer(generation, plugin.schema(), plugin.digest()),
     }
 }
 
@@ -287,6 +353,12 @@ impl Shell {
         self.machine.input(input);
         while let Some(action) = self.machine.next() {
             self.execute(action);
+        }
+        if self.machine.is_held()
+            && let Some(held) = self.holding.take()
+        {
+            // Whoever asked may have gone.
+            held.send(()).ok();
         }
     }
 
@@ -318,6 +390,56 @@ impl Shell {
             }
             SourceEvent::Failed(error) => self.input(Input::Betrayed(error.halt)),
         }
+    }
+
+    fn on_command(&mut self, command: Command) {
+        match command {
+            Command::Pause(paused) => {
+                self.pause(paused);
+                self.publish();
+            }
+            Command::Until(offsets, held) => {
+                // Whoever waited for the one before is told by its end that it does not hold any more.
+                self.holding = Some(held);
+                self.input(Input::Until(offsets));
+            }
+            Command::Reload(plugin, file, done) => {
+                self.reload = Some((plugin, file));
+                self.reloading.push(done);
+                self.input(Input::Reload);
+            }
+        }
+    }
+
+    fn pause(&mut self, paused: bool) {
+        self.report.paused = paused;
+        self.input(Input::Pause(paused));
+    }
+
+    /// Lets the build that waits take over. Nothing is folded and every writer is at home.
+    fn take_over(&mut self) {
+        if let Some((plugin, file)) = self.reload.take() {
+            self.schema = Arc::clone(plugin.schema());
+            for lane in &mut self.lanes {
+                lane.open = ChangeSet::new(&self.schema);
+                lane.writer = Some(writer(&self.sink, &self.generation, &plugin, self.pace));
+            }
+            for chunk in self.chunks.values_mut() {
+                chunk.changes.clear();
+                chunk.fault = None;
+            }
+            self.report.publish.send_modify(|status| {
+                status.plugin_digest = plugin.digest().to_owned();
+                status.plugin_file = file;
+                status.revision = plugin.schema().descriptor.revision;
+            });
+            self.plugin = plugin;
+        }
+        for done in self.reloading.drain(..) {
+            // Whoever asked may have gone.
+            done.send(()).ok();
+        }
+        self.machine.input(Input::Reloaded);
     }
 
     fn on_message(&mut self, message: Message) {
@@ -416,6 +538,9 @@ impl Shell {
         }
         let now = now_ms();
         let counters = &mut self.report.counters;
+        if *under_way_events > 0 {
+            self.report.last_event_at_us = Some(now.saturating_mul(1000));
+        }
         counters.commits += 1;
         counters.applied += *under_way_events as u64;
         counters.batch_events.observe(*under_way_events as f64);
@@ -462,7 +587,7 @@ impl Shell {
                 self.source.restart(&partition, offset);
             }
             Action::Release(partition) => self.source.release(&partition),
-            Action::Take(id, partition, events_max) => self.take(id, partition, events_max),
+            Action::Take(id, partition, events_max, before) => self.take(id, partition, events_max, before),
             Action::Apply(id) => self.apply(id),
             Action::Fold(id, lane) => self.fold(id, lane),
             Action::Discard(id) => drop(self.chunks.remove(&id)),
@@ -478,6 +603,7 @@ impl Shell {
                 lane.open_timestamps.clear();
                 lane.under_way = None;
             }
+            Action::Reload => self.take_over(),
             Action::Reread(lane) => self.reread(lane),
             Action::BackOff(wait, attempt) => {
                 let messages = self.messages.clone();
@@ -512,8 +638,15 @@ impl Shell {
         });
     }
 
-    fn take(&mut self, id: ChunkId, partition: TopicPartition, events_max: usize) {
-        let batch = self.source.take(&partition, events_max, CHUNK_BYTES_MAX);
+    fn take(&mut self, id: ChunkId, partition: TopicPartition, mut events_max: usize, before: i64) {
+        if let Some(allowance) = &mut self.allowance {
+            events_max = events_max.min(allowance.events());
+        }
+        let batch =
+            if events_max == 0 { None } else { self.source.take(&partition, events_max, CHUNK_BYTES_MAX, before) };
+        if let (Some(allowance), Some(batch)) = (&mut self.allowance, &batch) {
+            allowance.left -= batch.events.len() as f64;
+        }
         let taken = batch.as_ref().map(|batch| {
             let (events, bytes) = (batch.events.len(), batch.events.iter().map(Event::bytes).sum());
             let full = events >= events_max || bytes >= CHUNK_BYTES_MAX / 2;

@@ -158,12 +158,12 @@ async fn an_unfinished_line_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_bad_line_is_named_with_file_and_line_and_nothing_after_it_is_applied() {
     let mut stage = Stage::new();
+    // From the start: what comes before the bad line is applied first.
     stage.sender.send(&[Draft::text("a", "1"), Draft::text("a", "2")]);
-    let home = stage.home("db", &["counter"]);
-    let mut engine = home.start();
-    assert_eq!(stage.settle(COUNTER).await, 2);
     stage.sender.raw(0, b"{\"key\": \"a\", \"value\": \n");
     stage.sender.send(&[Draft::text("a", "4")]);
+    let home = stage.home("db", &["counter"]);
+    let mut engine = home.start();
     let status = engine.wait_projection("counter", "halted", |status| status["state"] == "halted");
     let said = status["halt"].to_string();
     assert!(said.contains("0.jsonl") && said.contains('3'), "{said}");

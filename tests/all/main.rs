@@ -1,6 +1,8 @@
 //! The black-box tests, by theme. `blackbox` needs the engine's binary and the guests, `external` also starts Kafka and
 //! PostgreSQL; without features there are none.
 
+#[cfg(feature = "blackbox")]
+mod control;
 #[cfg(feature = "external")]
 mod external;
 #[cfg(feature = "blackbox")]

@@ -98,6 +98,30 @@ impl Home {
         std::fs::copy(guest(name), self.path().join("plugins").join(format!("{name}.wasm"))).expect("copy the guest");
     }
 
+    /// Copies a guest into `plugins/` under another file's name, at once, with `build` in a section of its own: another build of the same meaning.
+    ///
+    /// # Panics
+    /// It is missing.
+    pub fn drop_in_build(&self, guest_name: &str, file: &str, build: u32) {
+        let mut bytes = std::fs::read(guest(guest_name)).expect("read the guest");
+        // A custom section: its kind, its size, the size of its name, its name, its content.
+        let content = build.to_be_bytes();
+        bytes.extend([0, 1 + 5 + 4, 5]);
+        bytes.extend(b"build");
+        bytes.extend(content);
+        let plugins = self.path().join("plugins");
+        std::fs::write(plugins.join(".part"), bytes).expect("write the build");
+        std::fs::rename(plugins.join(".part"), plugins.join(file)).expect("rename the build");
+    }
+
+    /// Takes a file out of `plugins/`.
+    ///
+    /// # Panics
+    /// It is not there.
+    pub fn take_out(&self, file: &str) {
+        std::fs::remove_file(self.path().join("plugins").join(file)).expect("remove the plugin");
+    }
+
     fn config(&self, listen: u16) -> String {
         let mut sections: Vec<(&str, Vec<String>)> = vec![
             ("http", vec![format!("listen = \"127.0.0.1:{listen}\"")]),
@@ -139,6 +163,14 @@ impl Home {
     /// # Panics
     /// The binary is missing.
     pub fn start(&self) -> Engine {
+        self.start_with(&[])
+    }
+
+    /// Starts a process with more in its environment.
+    ///
+    /// # Panics
+    /// The binary is missing.
+    pub fn start_with(&self, environment: &[(&str, &str)]) -> Engine {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let port = free_port();
@@ -151,6 +183,7 @@ impl Home {
         for name in ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS", "LATERNA_CONFIG"] {
             command.env_remove(name);
         }
+        command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("clone")).stderr(out);
         let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", binary().display()));
         guardian::watch(child.id());
@@ -220,10 +253,43 @@ impl Engine {
     /// # Errors
     /// What the connection said.
     pub fn get(&self, path: &str) -> Result<(u16, String), String> {
+        self.exchange("GET", path, None)
+    }
+
+    /// A request with a JSON body, or without one: the status code and the answer, which is JSON or null.
+    ///
+    /// # Errors
+    /// What the connection said.
+    pub fn request(&self, method: &str, path: &str, body: Option<&Value>) -> Result<(u16, Value), String> {
+        let body = body.map(|body| ("application/json", body.to_string().into_bytes()));
+        let (code, answer) = self.exchange(method, path, body)?;
+        Ok((code, serde_json::from_str(&answer).unwrap_or(Value::Null)))
+    }
+
+    /// A request that must be answered with success; gives the JSON of the answer.
+    ///
+    /// # Panics
+    /// It is not.
+    pub fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Value {
+        let (code, answer) = self.request(method, path, body).expect("an answer");
+        assert!((200..300).contains(&code), "{method} {path}: {code} {answer}");
+        answer
+    }
+
+    fn exchange(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<(u16, String), String> {
         let exchange = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
-            stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-            write!(stream, "GET {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n\r\n", self.port)?;
+            stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+            let mut request =
+                format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n", self.port);
+            if let Some((kind, bytes)) = &body {
+                write!(request, "Content-Type: {kind}\r\nContent-Length: {}\r\n", bytes.len()).ok();
+            } else if method != "GET" {
+                request.push_str("Content-Length: 0\r\n");
+            }
+            request.push_str("\r\n");
+            stream.write_all(request.as_bytes())?;
+            stream.write_all(body.as_ref().map_or(&[][..], |(_, bytes)| bytes))?;
             let mut answer = String::new();
             stream.read_to_string(&mut answer)?;
             Ok(answer)

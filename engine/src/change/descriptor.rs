@@ -30,7 +30,7 @@ pub struct Topic {
 }
 
 /// The type of a column.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum ColumnType {
     /// True or false.
@@ -56,7 +56,7 @@ pub enum ColumnType {
 }
 
 /// A column of a table.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Column {
     /// Identifier.
     pub name: String,
@@ -67,7 +67,7 @@ pub struct Column {
 }
 
 /// What an index serves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IndexKind {
     /// Equality, ranges and order.
@@ -77,7 +77,7 @@ pub enum IndexKind {
 }
 
 /// An index of a table; never unique.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Index {
     /// Names of columns.
     pub columns: Vec<String>,
@@ -86,7 +86,7 @@ pub struct Index {
 }
 
 /// Which events change a row of a table, so how many writers may work at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Partitioning {
     /// Each row is only ever changed by events of one partition.
@@ -98,7 +98,7 @@ pub enum Partitioning {
 }
 
 /// A table of the read model.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Table {
     /// Identifier.
     pub name: String,

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{
-    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnError, ProjectionConfig, Secret,
-    SourceKind, parse,
+    Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnChange, OnError, ProjectionConfig,
+    Secret, SourceKind, parse,
 };
 
 /// One option of `T`.
@@ -303,6 +303,54 @@ pub(super) const PROJECTION_KEYS: &[Key<ProjectionConfig>] = &[
         meaning: "Log lines of the plugin kept per second.",
     },
     Key {
+        path: "on_change",
+        kind: Kind::Choice {
+            values: &["rebuild", "hold"],
+            set: |config, text| {
+                config.on_change = if text == "hold" { OnChange::Hold } else { OnChange::Rebuild };
+                Ok(())
+            },
+        },
+        default: "rebuild",
+        env: &[],
+        meaning: "What happens to a new build that needs a rebuild: it is begun, or it waits for a person.",
+    },
+    Key {
+        path: "rebuild.switch",
+        kind: Kind::Choice {
+            values: &["auto", "manual"],
+            set: |config, text| {
+                config.rebuild_switch_manual = text == "manual";
+                Ok(())
+            },
+        },
+        default: "auto",
+        env: &[],
+        meaning: "Who makes a rebuilt generation the live one once it has caught up: the engine, or a person.",
+    },
+    Key {
+        path: "rebuild.max_rate",
+        kind: Kind::Integer {
+            min: 0,
+            max: 100_000_000,
+            set: |config, value| config.rebuild_rate_max = u32::try_from(value).ok().filter(|rate| *rate > 0),
+        },
+        default: "0",
+        env: &[],
+        meaning: "Events per second that a rebuild applies at most; 0 for no bound.",
+    },
+    Key {
+        path: "rebuild.keep",
+        kind: Kind::Time {
+            min: Duration::from_secs(1),
+            max: Duration::from_secs(90 * 86_400),
+            set: |config, value| config.rebuild_keep = value,
+        },
+        default: "24h",
+        env: &[],
+        meaning: "How long the former generation is kept up to date after a swap, so that it can be rolled back to.",
+    },
+    Key {
         path: "slo.lag_seconds",
         kind: Kind::Integer {
             min: 1,
@@ -350,6 +398,10 @@ pub(super) fn blank() -> Config {
             change_bytes_per_event_max: 0,
             log_lines_per_second_max: 0,
             slo_lag_seconds: 0,
+            on_change: OnChange::Rebuild,
+            rebuild_switch_manual: false,
+            rebuild_rate_max: None,
+            rebuild_keep: Duration::ZERO,
         },
         projections: BTreeMap::new(),
     }

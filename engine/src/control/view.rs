@@ -29,8 +29,6 @@ pub struct ProjectionView {
     pub eta_seconds: Option<f64>,
     /// Seconds behind over the last hour, oldest first, one value a minute; null where it was unknown.
     pub trend: Vec<Option<f64>>,
-    /// When the last event was applied by this engine. Microseconds since 1970 UTC.
-    pub last_event_at_us: Option<i64>,
     /// What waits to be done with the build on disk, where it is not what runs.
     pub plan: Option<Plan>,
     /// Why the build on disk does not run, where it does not.

@@ -98,6 +98,7 @@ pub(super) fn status(name: &str) -> ProjectionStatus {
         retention_margin_events: None,
     };
     ProjectionStatus {
+        last_event_at_us: Some(NOW),
         name: name.into(),
         generation: 1,
         revision: 3,
@@ -131,7 +132,6 @@ pub(super) fn view(name: &str) -> ProjectionView {
         slo_lag_seconds: 30,
         eta_seconds: (name == "order_summary").then_some(12.5),
         trend: vec![None, Some(2.0), Some(0.5)],
-        last_event_at_us: Some(NOW),
         plan: (name == "order_summary").then(|| plan(name)),
         rejected: None,
         rebuild: (name == "order_summary").then(rebuild_view),

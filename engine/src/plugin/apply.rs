@@ -215,6 +215,29 @@ impl Plugin {
     }
 }
 
+impl Plugin {
+    /// Calls `apply` once with no events: whether the build can be instantiated and called at all, before it takes over from another.
+    ///
+    /// # Errors
+    /// `dry_run_failed`; as for [`Plugin::apply`].
+    pub async fn try_out(&self) -> Result<(), PluginError> {
+        let inner = Arc::clone(&self.inner);
+        let task = self.inner.host.sandbox().spawn(async move {
+            let Some(topic) = inner.schema.descriptor.topics.first() else { return Ok(true) };
+            let partition = TopicPartition::new(topic.name.as_str(), 0);
+            let run = Run { topic, partition: &partition, events: &[] };
+            inner.together(run, &mut Applied { changes: Vec::new(), fault: None }).await
+        });
+        if task.await.map_err(|error| PluginError::sandbox("dry run", &error))?? {
+            return Ok(());
+        }
+        let message =
+            "apply did not return from a call with no events: it trapped or took too long; see the log for its words"
+                .to_owned();
+        Err(PluginError::fatal("dry_run_failed", message))
+    }
+}
+
 impl std::fmt::Debug for Plugin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Plugin")

@@ -73,7 +73,7 @@ pub(super) fn read(bytes: &Arc<[u8]>) -> Result<Binary, PluginError> {
     missing_imports(&outline.imports)?;
     Ok(Binary {
         file: Arc::clone(bytes),
-        digest: hex(&Sha256::digest(bytes)),
+        digest: digest(bytes),
         wrapped,
         language: outline.language.or_else(|| self::outline(bytes).ok().and_then(|core| core.language)),
         imports: outline.imports,
@@ -307,4 +307,9 @@ fn list(names: &[String]) -> String {
         shown.push(format!("and {} more", names.len() - SHOWN));
     }
     shown.join(", ")
+}
+
+/// SHA-256 of a file's bytes, 64 hexadecimal digits: the name of a build.
+pub fn digest(bytes: &[u8]) -> String {
+    hex(&Sha256::digest(bytes))
 }

@@ -27,7 +27,7 @@ use crate::change::{Change, Problem};
 use crate::error::ErrorKind;
 
 pub use apply::Plugin;
-pub use binary::{CONTRACT_VERSIONS, WASM_BYTES_MAX};
+pub use binary::{CONTRACT_VERSIONS, WASM_BYTES_MAX, digest};
 pub use host::{Host, HostSettings};
 
 /// What became of a run of events: the changes of each, up to the first that is at fault.

@@ -9,6 +9,7 @@
 //! - A writer has at most one commit under way; a set is committed only after the one before it is known to be in.
 //! - Whatever goes wrong with a set (fenced, found missing, refused), every partition of it and of the open set behind it is claimed
 //!   again and starts anew where the database says. Nothing computed before is used: chunks carry the partition's *run*.
+//! - Another build takes over where nothing is in the sandbox, folded or being committed; what was taken and not folded is applied anew.
 //! - A fault takes effect when its chunk's turn comes, so it is the first in offset order whatever finished first.
 //!
 //! ```text
@@ -119,6 +120,11 @@ pub(crate) struct Machine {
     applying: usize,
     /// The partition that is looked at first, so that none is favoured.
     turn: usize,
+    paused: bool,
+    /// Where taking ends, for some partitions.
+    until: BTreeMap<TopicPartition, i64>,
+    /// Whether another build waits to take over.
+    reload: bool,
 }
 
 impl Machine {
@@ -141,6 +147,9 @@ impl Machine {
             next_id: 0,
             applying: 0,
             turn: 0,
+            paused: false,
+            until: BTreeMap::new(),
+            reload: false,
         }
     }
 
@@ -154,6 +163,16 @@ impl Machine {
         self.claims.is_empty()
             && self.writers.iter().all(|w| w.under_way.is_none() && w.open.advances.is_empty())
             && self.partitions.values().all(|p| p.chunks.is_empty() && !p.data)
+    }
+
+    /// Whether every end of taking is reached and committed, and nothing is under way.
+    pub(crate) fn is_held(&self) -> bool {
+        let reached = |(tp, before): (&TopicPartition, &i64)| {
+            self.partitions.get(tp).is_none_or(|p| p.chunks.is_empty() && p.committed.is_some_and(|at| at >= *before))
+        };
+        self.claims.is_empty()
+            && self.until.iter().all(reached)
+            && self.writers.iter().all(|w| w.under_way.is_none() && w.open.advances.is_empty())
     }
 
     /// Takes note of what happened. Then call [`Machine::next`] until it gives nothing.
@@ -173,6 +192,10 @@ impl Machine {
             Input::Tick => self.writers.iter_mut().for_each(|w| w.open.ticks += 1),
             Input::Betrayed(halt) => self.betrayed(halt),
             Input::Halt(halt) => self.halt(halt),
+            Input::Pause(paused) => self.paused = paused,
+            Input::Until(offsets) => self.until = offsets,
+            Input::Reload => self.reload = true,
+            Input::Reloaded => self.reloaded(),
             Input::Stop => self.stop(),
         }
     }
@@ -184,6 +207,7 @@ impl Machine {
         }
         self.meet_betrayal();
         match self.phase {
+            Phase::Running if self.reload => self.next_commit().or_else(|| self.next_reload()),
             Phase::Running => self.next_fold().or_else(|| self.next_commit()).or_else(|| self.next_take()),
             Phase::Halting(_) | Phase::Stopping => self.next_commit().or_else(|| self.settle()),
             Phase::Halted | Phase::Stopped => None,
@@ -291,6 +315,12 @@ impl Machine {
         if claim.assigned {
             self.queue.push_back(Action::Start(if running { starts } else { Vec::new() }));
         } else if running {
+            // What is delivered anew is judged anew: the source says it again once it has come to it.
+            let anew = |halt: &Halt| {
+                let at = halt.at.as_ref().map(|at| TopicPartition::new(at.topic.as_str(), at.partition));
+                starts.iter().any(|(tp, _)| at.as_ref() == Some(tp))
+            };
+            self.betrayal = self.betrayal.take().filter(|halt| !anew(halt));
             self.queue.extend(starts.into_iter().map(|(tp, offset)| Action::Restart(tp, offset)));
         }
         if let Some(halt) = betrayal {
@@ -388,14 +418,15 @@ impl Machine {
     }
 
     fn next_take(&mut self) -> Option<Action> {
-        if self.applying >= self.limits.sandbox_slots {
+        if self.paused || self.applying >= self.limits.sandbox_slots {
             return None;
         }
         let count = self.partitions.len();
         for step in 0..count {
             let at = (self.turn + step) % count;
             let Some((tp, partition)) = self.partitions.iter().nth(at) else { continue };
-            if !partition.data || !matches!(partition.claim, Claim::Active(_)) {
+            let before = self.until.get(tp).copied().unwrap_or(i64::MAX);
+            if !partition.data || !matches!(partition.claim, Claim::Active(_)) || partition.taken >= before {
                 continue;
             }
             let writer = &self.writers[partition.writer];
@@ -412,7 +443,7 @@ impl Machine {
                 let taken = Taken { events: 0, bytes: 0, next_offset: partition.taken, full: false };
                 partition.chunks.push_back(Chunk { id, taken, applied: false, attempt: 0 });
             }
-            return Some(Action::Take(id, tp, events_max));
+            return Some(Action::Take(id, tp, events_max, before));
         }
         None
     }
@@ -420,7 +451,7 @@ impl Machine {
     // ---- committing ----
 
     fn next_commit(&mut self) -> Option<Action> {
-        let running = matches!(self.phase, Phase::Running);
+        let patient = matches!(self.phase, Phase::Running) && !self.reload;
         for index in 0..self.writers.len() {
             let writer = &self.writers[index];
             if writer.under_way.is_some() || writer.open.advances.is_empty() {
@@ -436,7 +467,7 @@ impl Machine {
             let full = of_writer.any(|p| p.head_fits(writer, &self.limits) == Some(false));
             let full =
                 full || writer.open.events >= writer.events_max || writer.open.bytes >= self.limits.batch_bytes_max;
-            if running && more && !full && writer.open.ticks < 2 {
+            if patient && more && !full && writer.open.ticks < self.limits.open_ticks_max {
                 continue;
             }
             let writer = &mut self.writers[index];
@@ -446,6 +477,23 @@ impl Machine {
             return Some(Action::Commit(index, advances));
         }
         None
+    }
+
+    /// Lets the other build take over once nothing of the present one is left but what it has not folded.
+    fn next_reload(&mut self) -> Option<Action> {
+        let idle =
+            self.applying == 0 && self.writers.iter().all(|w| w.under_way.is_none() && w.open.advances.is_empty());
+        (idle && self.queue.is_empty()).then_some(Action::Reload)
+    }
+
+    fn reloaded(&mut self) {
+        self.reload = false;
+        for chunk in self.partitions.values_mut().flat_map(|p| p.chunks.iter_mut()).filter(|c| c.taken.events > 0) {
+            chunk.applied = false;
+            chunk.attempt = 0;
+            self.applying += 1;
+            self.queue.push_back(Action::Apply(chunk.id));
+        }
     }
 
     fn commit_is_in(&mut self, writer: usize) {
@@ -598,13 +646,17 @@ impl Machine {
         self.partitions.get_mut(&TopicPartition::new(at.topic.as_str(), at.partition))
     }
 
-    /// Halts where the log betrayed, once its turn has come.
+    /// Halts where the log betrayed, once its turn has come. A partition that is no longer ours is its new owner's matter.
     fn meet_betrayal(&mut self) {
         let Some(halt) = self.betrayal.take() else { return };
-        let left = self.partition_of(&halt).is_some_and(|p| match p.claim {
-            Claim::Active(_) => p.data || !p.chunks.is_empty(),
+        if halt.at.is_none() {
+            return self.halt(halt);
+        }
+        let Some(partition) = self.partition_of(&halt) else { return };
+        let left = match partition.claim {
+            Claim::Active(_) => partition.data || !partition.chunks.is_empty(),
             Claim::Claiming | Claim::Fenced => true,
-        });
+        };
         if left {
             self.betrayal = Some(halt);
         } else {

@@ -7,7 +7,6 @@ use serde::Serialize;
 use tokio::sync::watch;
 
 use super::Report;
-use crate::change::Schema;
 use crate::checkpoint::Generation;
 use crate::error::Halt;
 use crate::event::TopicPartition;
@@ -19,7 +18,8 @@ const STALLED_AFTER: Duration = Duration::from_secs(60);
 /// Further behind than this is a backlog.
 const BACKLOG_SECONDS: f64 = 10.0;
 
-/// What a projection is doing, by the first rule that holds: halted, stopped, waiting, starting, stalled, catching-up, idle, running.
+/// What a projection is doing, by the first rule that holds: halted, stopped, paused, waiting, starting, stalled, lagging, catching-up,
+/// idle, running. (`lagging` needs the history, and is the control plane's word.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -33,12 +33,48 @@ pub enum State {
     Idle,
     /// Behind, and no checkpoint has moved for 60 s.
     Stalled,
+    /// Further behind than its SLO allows, and not catching up.
+    Lagging,
+    /// It takes no events until it is resumed.
+    Paused,
     /// Something outside is not ready (broker, database); it is retried with back-off.
     Waiting,
     /// Stopped under a named reason; a person must act.
     Halted,
     /// Stopped by order.
     Stopped,
+}
+
+impl State {
+    /// Every state.
+    pub const ALL: [Self; 10] = [
+        Self::Starting,
+        Self::Running,
+        Self::CatchingUp,
+        Self::Idle,
+        Self::Stalled,
+        Self::Lagging,
+        Self::Paused,
+        Self::Waiting,
+        Self::Halted,
+        Self::Stopped,
+    ];
+
+    /// The word for it, as in the API.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::CatchingUp => "catching-up",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Lagging => "lagging",
+            Self::Paused => "paused",
+            Self::Waiting => "waiting",
+            Self::Halted => "halted",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// One projection generation, as it stands.
@@ -67,6 +103,8 @@ pub struct ProjectionStatus {
     pub lag_seconds: Option<f64>,
     /// Events applied per second, over the last ten seconds.
     pub rate_per_second: f64,
+    /// When an event was last applied. Microseconds since 1970 UTC.
+    pub last_event_at_us: Option<i64>,
     /// The partitions that this instance owns, by topic and number.
     pub partitions: Vec<PartitionStatus>,
     /// Figures since the start of the process.
@@ -184,22 +222,34 @@ impl Rate {
     }
 }
 
-/// The status of a projection of which nothing is known yet.
-pub(super) fn starting(schema: &Schema, plugin_digest: &str, plugin_file: &str) -> ProjectionStatus {
-    ProjectionStatus {
-        name: schema.descriptor.name.clone(),
-        generation: 0,
-        revision: schema.descriptor.revision,
-        plugin_digest: plugin_digest.to_owned(),
-        plugin_file: plugin_file.to_owned(),
-        state: State::Starting,
-        halt: None,
-        waiting: None,
-        lag_events: None,
-        lag_seconds: None,
-        rate_per_second: 0.0,
-        partitions: Vec::new(),
-        counters: Counters::default(),
+/// The status of a runner that has not heard of its source yet.
+pub(super) fn starting(parts: &super::Parts) -> ProjectionStatus {
+    let descriptor = &parts.plugin.schema().descriptor;
+    let Generation { projection, number } = &parts.generation;
+    let away =
+        ProjectionStatus::away(projection, *number, descriptor.revision, parts.plugin.digest(), &parts.plugin_file);
+    ProjectionStatus { state: if parts.paused { State::Paused } else { State::Starting }, ..away }
+}
+
+impl ProjectionStatus {
+    /// The status of a generation that does not run here.
+    pub(crate) fn away(name: &str, generation: u32, revision: u32, plugin_digest: &str, plugin_file: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            generation,
+            revision,
+            plugin_digest: plugin_digest.to_owned(),
+            plugin_file: plugin_file.to_owned(),
+            state: State::Starting,
+            halt: None,
+            waiting: None,
+            lag_events: None,
+            lag_seconds: None,
+            rate_per_second: 0.0,
+            last_event_at_us: None,
+            partitions: Vec::new(),
+            counters: Counters::default(),
+        }
     }
 }
 
@@ -239,12 +289,14 @@ impl Report {
             publish,
             halt: None,
             stopped: false,
+            paused: false,
             source_trouble: None,
             sink_trouble: None,
             counters: Counters::default(),
             rate: Rate::default(),
             last_progress: Instant::now(),
             last_sum: 0,
+            last_event_at_us: None,
             mirrored: std::collections::HashMap::new(),
         }
     }
@@ -264,6 +316,8 @@ impl Report {
             State::Halted
         } else if self.stopped {
             State::Stopped
+        } else if self.paused {
+            State::Paused
         } else if waiting.is_some() {
             State::Waiting
         } else if partitions.is_empty() {
@@ -287,6 +341,7 @@ impl Report {
             status.lag_events = if partitions.is_empty() { None } else { lag_events };
             status.lag_seconds = if partitions.is_empty() { None } else { lag_seconds };
             status.rate_per_second = rate_per_second;
+            status.last_event_at_us = self.last_event_at_us;
             status.partitions = partitions;
             status.counters.clone_from(&self.counters);
         });

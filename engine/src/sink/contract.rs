@@ -1,6 +1,10 @@
 //! What holds for every sink, run by each sink's tests against a real database.
 //!
 //! Each law takes a projection of its own, so that all may run in one database. The database must be empty of them.
+//! The laws of orders stand in [`orders`], those of filling and comparing generations in [`generations`].
+
+mod generations;
+mod orders;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,7 +16,7 @@ use proptest::test_runner::{Config, TestRunner};
 use serde_json::json;
 
 use super::digest::RowsDigest;
-use super::{CommitError, Sink, Writer};
+use super::{Actor, Asked, CommitError, Sink, Writer};
 use crate::change::{
     Action, Assignment, Change, ChangeSet, Column, ColumnType, Descriptor, Encoding, Key, Operation, Partitioning,
     PluginValue, Row, Rows, Schema, SchemaTable, Shape, Table, Topic, Value, apply_change,
@@ -20,6 +24,12 @@ use crate::change::{
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
+
+/// Asked for by a test.
+pub(super) fn asked(key: Option<&str>) -> Asked {
+    let actor = Actor { name: "tester".into(), role: "operator".into(), source: "127.0.0.1".into() };
+    Asked { actor, idempotency_key: key.map(str::to_owned) }
+}
 
 /// Runs all laws. `commits` is how many random change sets are held against the plain interpreter.
 pub(super) async fn holds(sink: &dyn Sink, commits: usize) {
@@ -30,6 +40,8 @@ pub(super) async fn holds(sink: &dyn Sink, commits: usize) {
     values(sink).await;
     order(sink).await;
     interpreting(sink, commits).await;
+    orders::hold(sink).await;
+    generations::hold(sink, commits).await;
 }
 
 pub(super) fn column(name: &str, column_type: ColumnType, nullable: bool) -> Column {
@@ -162,8 +174,28 @@ impl<'a> Bench<'a> {
         Self { sink, schema, generation, checkpoints, writer }
     }
 
+    /// A generation that is there, with partitions claimed anew, and a writer of it.
+    pub(super) async fn on(sink: &'a dyn Sink, schema: &Arc<Schema>, number: u32, bulk: bool) -> Self {
+        let generation = Generation { projection: schema.descriptor.name.clone(), number };
+        let checkpoints = sink.claim(&generation, &[bounds(1), bounds(0)]).await.unwrap();
+        let writer = match bulk {
+            true => sink.bulk_writer(&generation, schema, "digest"),
+            false => sink.writer(&generation, schema, "digest"),
+        };
+        Self { sink, schema: Arc::clone(schema), generation, checkpoints, writer }
+    }
+
+    /// The digests of all tables.
+    pub(super) async fn digests(&self) -> Vec<String> {
+        let mut digests = Vec::new();
+        for table in 0..self.schema.tables.len() {
+            digests.push(self.sink.digest(&self.generation, &self.schema, table).await.unwrap());
+        }
+        digests
+    }
+
     /// A set that moves all partitions by ten.
-    fn set(&self, changes: &[Change]) -> ChangeSet {
+    pub(super) fn set(&self, changes: &[Change]) -> ChangeSet {
         let mut set = ChangeSet::new(&self.schema);
         for change in changes {
             set.push_event(&self.schema, vec![change.clone()]).unwrap();

@@ -8,6 +8,7 @@
 //! An unknown commit (the connection was lost while the database may have committed) is told as
 //! [`CommitError::Unknown`] and never retried here: the runner re-reads the checkpoints and lets them decide.
 
+mod comparison;
 #[cfg(test)]
 mod contract;
 mod digest;
@@ -16,7 +17,6 @@ mod registry;
 mod sql;
 mod sqlite;
 mod stored;
-mod unbuilt;
 
 use std::sync::Arc;
 
@@ -27,12 +27,13 @@ use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
 
-pub use registry::{
-    Actor, Asked, AuditEntry, Build, Comparison, Desired, Done, GenerationRecord, GenerationState, Order, OrderError, ProjectionRecord,
-    RebuildRecord, RebuildState, Refusal, Registry, RowDifference, Switch, TableDifference, Target,
-};
 pub use postgres::{PostgresSettings, PostgresSink};
+pub use registry::{
+    Actor, Asked, AuditEntry, Build, Comparison, Desired, Done, GenerationRecord, GenerationState, Order, OrderError,
+    ProjectionRecord, RebuildRecord, RebuildState, Refusal, Registry, RowDifference, Switch, TableDifference, Target,
+};
 pub use sqlite::{SqliteSettings, SqliteSink};
+pub use stored::{Difference, TableChange, differences};
 
 /// Something the database said or did.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -85,9 +86,10 @@ pub fn postgres_ddl(schema: &Schema) -> Vec<String> {
     let generation = format!("{name}_g1");
     let schemas = [name, &generation].map(|schema| format!("CREATE SCHEMA {}", sql::quote(schema)));
     let tables = schema.descriptor.tables.iter().flat_map(|table| {
-        let mut statements = sql::create_table(&generation, table);
-        statements.push(sql::create_view(name, &generation, table));
-        statements
+        let columns = table.columns.iter().map(|column| column.name.as_str());
+        let view = format!("CREATE {}", sql::create_view(name, &generation, &table.name, columns));
+        let indexes = table.indexes.iter().map(|index| sql::create_index(&generation, table, index, ""));
+        [sql::create_table(&generation, table, false)].into_iter().chain(indexes).chain([view]).collect::<Vec<_>>()
     });
     schemas.into_iter().chain(tables).collect()
 }
@@ -100,6 +102,16 @@ pub trait Sink: Send + Sync {
     /// Fatal `schema_changed` where the stored generation has other tables; fatal `name_taken` where a view's name
     /// belongs to another projection or to somebody's own table.
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>>;
+
+    /// Whether the tables and views of a live generation are there.
+    ///
+    /// # Errors
+    /// Fatal `table_missing`, naming the first one that is not; otherwise as for [`Sink::registry`].
+    fn check_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>>;
 
     /// Takes partitions over: raises their owner epoch, so that every earlier owner is fenced, and tells where each
     /// goes on. A partition without a checkpoint gets one at `LogBounds::start`. Waits for a commit that is under way.
@@ -117,6 +129,13 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// Transient, or fatal where the database refuses.
     fn checkpoints<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
+
+    /// Where each partition of the generation began: the log's start when it was first claimed.
+    ///
+    /// # Errors
+    /// As for [`Sink::checkpoints`].
+    fn starts<'a>(&'a self, generation: &'a Generation)
+    -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>>;
 
     /// A writer with a connection of its own, made when it is first needed.
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;

@@ -7,17 +7,23 @@
 //! - keys are sorted within a statement and statements come in one order, so that writers do not deadlock;
 //! - a connection whose last answer is missing is never used again, and what it was doing is told as unknown.
 //!
-//! In here: [`connection`] (made, checked, bounded), [`catalog`] (the engine's tables, generations), [`commit`] (the writer),
-//! [`plan`] (a change set as statements),
-//! [`wire`] (values as bytes), [`failure`] (what errors mean).
+//! In here: [`connection`] (made, checked, bounded), [`catalog`] (the engine's tables), [`commit`] (the writer), [`plan`] (a change
+//! set as statements), [`bulk`] (the writer that fills a generation), [`finish`] (keys and indexes that come last), [`transaction`] (orders,
+//! generations' tables), [`views`] (what readers use), [`compare`] (two generations, rows by key), [`wire`] (values as bytes), [`failure`]
+//! (what errors mean).
 
+mod bulk;
 mod catalog;
 mod commit;
+mod compare;
 mod connection;
 mod failure;
+mod finish;
 mod plan;
 #[cfg(all(test, feature = "external-tests"))]
 mod tests;
+mod transaction;
+mod views;
 mod wire;
 
 use std::sync::Arc;
@@ -30,12 +36,21 @@ use sqlx::{AssertSqlSafe, Row as _};
 
 use self::connection::Database;
 use self::failure::Failure;
+use self::transaction::PostgresTransaction;
 use super::digest::RowsDigest;
-use super::{Opened, Sink, SinkError, TableRows, Writer, sql};
-use crate::change::{Schema, Table, Value};
+use super::registry::{orders, records};
+use super::{
+    Asked, AuditEntry, Build, Comparison, Done, Opened, Order, OrderError, Registry, Sink, SinkError, TableRows,
+    Writer, sql,
+};
+use crate::change::{Key, Row, Schema, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
+
+/// How a transaction begins that writes, and one that only reads.
+const BEGIN: &str = "BEGIN";
+const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// How to reach a PostgreSQL database, and how long to wait for it.
 #[derive(Clone)]
@@ -98,8 +113,35 @@ impl PostgresSink {
         let (writers_max, commit_timeout) = (settings.writers_max.max(1), settings.commit_timeout);
         let sink = Self { database: Arc::new(Database::new(settings)?), writers_max, commit_timeout };
         let tried = format!("preparing schema \"laterna\" of {}", sink.database.place());
-        sink.database.run(Some(commit_timeout), tried, |connection| Box::pin(catalog::migrate(connection))).await?;
+        let migrated =
+            sink.database.transaction(commit_timeout, BEGIN, |connection| Box::pin(catalog::migrate(connection)));
+        migrated.await.map_err(|failure| failure.into_sink_error(&tried))?;
         Ok(sink)
+    }
+
+    /// Runs `work` in a transaction of its own, as an order.
+    async fn in_transaction<T, W>(&self, begin: &'static str, tried: String, work: W) -> Result<T, OrderError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut PostgresTransaction<'_>) -> BoxFuture<'t, Result<T, OrderError>> + Send + 'static,
+    {
+        let trying = tried.clone();
+        let done = self.database.transaction(self.commit_timeout, begin, move |connection| {
+            Box::pin(async move {
+                let mut tx = PostgresTransaction::new(connection, &trying);
+                Ok(work(&mut tx).await?)
+            })
+        });
+        done.await.map_err(|failure| failure.into_order_error(&tried))
+    }
+
+    /// Reads the engine's own tables in one snapshot.
+    async fn read<T, W>(&self, tried: String, work: W) -> Result<T, SinkError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut PostgresTransaction<'_>) -> BoxFuture<'t, Result<T, OrderError>> + Send + 'static,
+    {
+        self.in_transaction(BEGIN_SNAPSHOT, tried, work).await.map_err(SinkError::from)
     }
 }
 
@@ -109,14 +151,28 @@ fn namespace(generation: &Generation) -> String {
 }
 
 impl Sink for PostgresSink {
-    crate::sink::unbuilt::unbuilt!();
-
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
-        let opening = Arc::new((Arc::clone(schema), plugin_digest.to_owned()));
+        let (schema, digest) = (Arc::clone(schema), plugin_digest.to_owned());
         let tried = format!("opening projection {:?}", schema.descriptor.name);
-        Box::pin(self.database.run(Some(self.commit_timeout), tried, move |connection| {
-            let opening = Arc::clone(&opening);
-            Box::pin(async move { catalog::open(connection, &opening.0, &opening.1).await })
+        Box::pin(async move {
+            let opened = self.in_transaction(BEGIN, tried, move |tx| {
+                Box::pin(async move {
+                    tx.begin_order(&schema.descriptor.name).await?;
+                    orders::open(tx, &schema, &digest).await
+                })
+            });
+            opened.await.map_err(SinkError::from)
+        })
+    }
+
+    fn check_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (of, tables) = (generation.clone(), schema.descriptor.tables.clone());
+        Box::pin(self.read(format!("looking for the tables of {generation}"), move |tx| {
+            Box::pin(async move { Ok(orders::check_tables(tx, &of, &tables).await?) })
         }))
     }
 
@@ -145,12 +201,38 @@ impl Sink for PostgresSink {
         }))
     }
 
+    fn starts<'a>(
+        &'a self,
+        generation: &'a Generation,
+    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>> {
+        let work = generation.clone();
+        let tried = format!("reading where {generation} began");
+        Box::pin(self.database.run(Some(self.commit_timeout), tried, move |connection| {
+            let generation = work.clone();
+            Box::pin(async move {
+                let rows = sqlx::query(
+                    "SELECT topic, partition, start_offset FROM laterna.checkpoint \
+                     WHERE projection = $1::text AND generation = $2::int4 ORDER BY topic COLLATE \"C\", partition",
+                )
+                .bind(generation.projection.as_str())
+                .bind(generation.number as i32)
+                .fetch_all(connection)
+                .await?;
+                let start = |row: &sqlx::postgres::PgRow| {
+                    Ok((TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?), row.try_get(2)?))
+                };
+                rows.iter().map(start).collect()
+            })
+        }))
+    }
+
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {
         Box::new(commit::PostgresWriter::new(
             Arc::clone(&self.database),
             generation.clone(),
             Arc::clone(schema),
             plugin_digest.to_owned(),
+            commit::Session { limit: self.commit_timeout, settings: "" },
         ))
     }
 
@@ -191,6 +273,109 @@ impl Sink for PostgresSink {
                 })
                 .await?;
             Ok(digest.finish())
+        })
+    }
+
+    fn registry(&self) -> BoxFuture<'_, Result<Registry, SinkError>> {
+        let tried = "reading what is known of the projections".to_owned();
+        Box::pin(self.read(tried, |tx| Box::pin(async move { Ok(records::registry(tx).await?) })))
+    }
+
+    fn order<'a>(&'a self, order: &'a Order, asked: &'a Asked) -> BoxFuture<'a, Result<Done, OrderError>> {
+        Box::pin(async move {
+            let tried = format!("order {} for {}", order.name(), order.projection());
+            let work = (order.clone(), asked.clone());
+            let done = self.in_transaction(BEGIN, tried, move |tx| {
+                Box::pin(async move {
+                    tx.begin_order(work.0.projection()).await?;
+                    orders::carry_out(tx, &work.0, &work.1).await
+                })
+            });
+            let done = done.await?;
+            if let Order::Deploy { schema, generation, .. } = order
+                && done.changed
+            {
+                // Building an index takes its time, and no reader is to wait for it.
+                let of = Generation { projection: schema.descriptor.name.clone(), number: *generation };
+                if let Err(error) = self.finish_tables(&of, schema).await {
+                    tracing::warn!(generation = %of, %error, "an index is lacking: it is made when the tables are finished again");
+                }
+            }
+            Ok(done)
+        })
+    }
+
+    fn store_build<'a>(&'a self, build: &'a Build) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (stored, tried) = (build.clone(), format!("storing build {}", build.digest));
+        Box::pin(async move {
+            let done = self.in_transaction(BEGIN, tried, move |tx| {
+                Box::pin(async move { Ok(records::store_build(tx, &stored).await?) })
+            });
+            done.await.map_err(SinkError::from)
+        })
+    }
+
+    fn load_build<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Build>, SinkError>> {
+        let (of, tried) = (digest.to_owned(), format!("loading build {digest}"));
+        Box::pin(self.read(tried, move |tx| Box::pin(async move { Ok(records::load_build(tx, &of).await?) })))
+    }
+
+    fn audit<'a>(
+        &'a self,
+        projection: Option<&'a str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<AuditEntry>, SinkError>> {
+        let of = projection.map(str::to_owned);
+        Box::pin(self.read("reading the audit".to_owned(), move |tx| {
+            Box::pin(async move { Ok(records::audit(tx, of.as_deref(), before, limit).await?) })
+        }))
+    }
+
+    fn bulk_writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {
+        Box::new(bulk::BulkWriter::new(
+            Arc::clone(&self.database),
+            generation.clone(),
+            Arc::clone(schema),
+            plugin_digest.to_owned(),
+        ))
+    }
+
+    fn finish_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (of, schema) = (generation.clone(), schema.clone());
+        let tried = format!("making keys and indexes of {generation}");
+        Box::pin(self.database.run_apart(tried, move |connection| {
+            Box::pin(async move { finish::finish(connection, &of, &schema).await })
+        }))
+    }
+
+    fn compare<'a>(&'a self, live: &'a Generation) -> BoxFuture<'a, Result<Box<dyn Comparison>, SinkError>> {
+        Box::pin(async move {
+            let comparison: Box<dyn Comparison> = Box::new(compare::begin(&self.database, live).await?);
+            Ok(comparison)
+        })
+    }
+
+    fn rows_at<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+        table: usize,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, SinkError>> {
+        Box::pin(async move {
+            let declared = table_of(schema, table)?.clone();
+            let work = Arc::new((generation.clone(), declared, schema.tables[table].clone(), keys.to_vec()));
+            let tried = format!("reading {}.{}", namespace(generation), work.1.name);
+            let read = self.database.run(Some(self.commit_timeout), tried, move |connection| {
+                let work = Arc::clone(&work);
+                Box::pin(async move { compare::rows_at(connection, &work.0, (&work.1, &work.2), &work.3).await })
+            });
+            read.await
         })
     }
 
@@ -276,7 +461,7 @@ async fn claim(
          SELECT g.projection, g.generation, w.topic, w.partition, w.start_offset, 1, w.topic_id, w.start_offset \
          FROM UNNEST($3::text[], $4::int4[], $5::int8[], $6::text[]) AS w(topic, partition, start_offset, topic_id) \
          JOIN laterna.generation AS g \
-         ON g.projection = $1::text AND g.generation = $2::int4 AND g.state <> 'retired' \
+         ON g.projection = $1::text AND g.generation = $2::int4 AND g.writable \
          ORDER BY w.topic COLLATE \"C\", w.partition \
          ON CONFLICT (projection, generation, topic, partition) DO UPDATE SET owner_epoch = c.owner_epoch + 1, \
          topic_id = COALESCE(c.topic_id, EXCLUDED.topic_id), updated_at = now() \
@@ -295,7 +480,7 @@ async fn claim(
             kind: ErrorKind::Fatal,
             code: "generation_retired",
             message: format!(
-                "{generation} is not written any longer: laterna.generation says that it is retired, or has no record of it"
+                "{generation} is not written any longer: laterna.generation says that it is not writable, or has no record of it"
             ),
         }));
     }

@@ -6,15 +6,19 @@
 //! and says why under a stable code. The logic is written once, here; a sink brings a transaction and the statements that make, repoint
 //! and drop tables.
 
+pub(super) mod orders;
+pub(super) mod records;
+pub(super) mod transaction;
+
 use std::sync::Arc;
 
-use serde::Serialize;
-
 use futures_util::future::BoxFuture;
+use serde::Serialize;
 
 use super::SinkError;
 use crate::change::Schema;
 use crate::checkpoint::{Checkpoint, Generation};
+use crate::error::ErrorKind;
 
 /// What somebody wants of a projection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
@@ -26,6 +30,19 @@ pub enum Desired {
     Paused,
     /// It does not run: its plugin was taken out of `plugins/`. The tables stay.
     Stopped,
+}
+
+impl Desired {
+    pub(super) const ALL: [Self; 3] = [Self::Running, Self::Paused, Self::Stopped];
+
+    /// Its name, in the API as in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Paused => "paused",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// One projection, as it is wanted.
@@ -57,6 +74,19 @@ pub enum GenerationState {
     Live,
     /// Readers do not see it any more; while it is `warm` it still applies events and can be rolled back to.
     Retired,
+}
+
+impl GenerationState {
+    pub(super) const ALL: [Self; 3] = [Self::Building, Self::Live, Self::Retired];
+
+    /// Its name, in the API as in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Building => "building",
+            Self::Live => "live",
+            Self::Retired => "retired",
+        }
+    }
 }
 
 /// One generation of a projection.
@@ -107,6 +137,31 @@ pub enum RebuildState {
 }
 
 impl RebuildState {
+    pub(super) const ALL: [Self; 8] = [
+        Self::Filling,
+        Self::Indexing,
+        Self::CatchingUp,
+        Self::Ready,
+        Self::Switching,
+        Self::Switched,
+        Self::Cancelled,
+        Self::Failed,
+    ];
+
+    /// Its name, in the API as in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Filling => "filling",
+            Self::Indexing => "indexing",
+            Self::CatchingUp => "catching-up",
+            Self::Ready => "ready",
+            Self::Switching => "switching",
+            Self::Switched => "switched",
+            Self::Cancelled => "cancelled",
+            Self::Failed => "failed",
+        }
+    }
+
     /// Whether the rebuild is under way.
     pub fn is_active(self) -> bool {
         !matches!(self, Self::Switched | Self::Cancelled | Self::Failed)
@@ -121,6 +176,18 @@ pub enum Switch {
     Auto,
     /// A person.
     Manual,
+}
+
+impl Switch {
+    pub(super) const ALL: [Self; 2] = [Self::Auto, Self::Manual];
+
+    /// Its name, in the API as in the database.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Auto => "auto",
+            Self::Manual => "manual",
+        }
+    }
 }
 
 /// Up to where a rebuild fills one partition, frozen when it was started.
@@ -253,7 +320,8 @@ pub enum Order {
         file: String,
     },
     /// Another build writes a generation from now on, without a rebuild. Adds the nullable columns, tables and indexes that `schema` has
-    /// and the generation has not, and points the views of a live one at them. Refused: `generation_gone`.
+    /// and the generation has not, and points the views of a live one at them. Refused: `generation_gone`, `not_additive`, `readers` (try again soon),
+    /// `name_taken`. PostgreSQL makes the indexes after the transaction; [`crate::sink::Sink::finish_tables`] makes up for one that is lacking.
     Deploy {
         /// What the plugin describes.
         schema: Arc<Schema>,
@@ -355,6 +423,47 @@ pub enum Order {
     },
 }
 
+impl Order {
+    /// Its name in snake case, as the audit has it.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Create { .. } => "create",
+            Self::Deploy { .. } => "deploy",
+            Self::Hold { .. } => "hold",
+            Self::Desire { .. } => "desire",
+            Self::Restart { .. } => "restart",
+            Self::BeginRebuild { .. } => "begin_rebuild",
+            Self::MoveRebuild { .. } => "move_rebuild",
+            Self::Swap { .. } => "swap",
+            Self::Rollback { .. } => "rollback",
+            Self::CancelRebuild { .. } => "cancel_rebuild",
+            Self::Collect { .. } => "collect",
+            Self::Drop { .. } => "drop",
+        }
+    }
+
+    /// The projection that it is about.
+    pub fn projection(&self) -> &str {
+        match self {
+            Self::Create { schema, .. } | Self::Deploy { schema, .. } | Self::BeginRebuild { schema, .. } => {
+                &schema.descriptor.name
+            }
+            Self::Hold { projection, .. }
+            | Self::Desire { projection, .. }
+            | Self::Restart { projection }
+            | Self::Rollback { projection, .. }
+            | Self::Collect { projection, .. }
+            | Self::Drop { projection } => projection,
+            Self::MoveRebuild { id, .. } | Self::Swap { id, .. } | Self::CancelRebuild { id, .. } => projection_of(id),
+        }
+    }
+}
+
+/// The projection in a rebuild's identity: no name of one has a hyphen.
+fn projection_of(rebuild: &str) -> &str {
+    rebuild.rsplit_once("-g").map_or(rebuild, |(projection, _)| projection)
+}
+
 /// An order was not carried out, and nothing has changed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -376,6 +485,16 @@ pub enum OrderError {
     /// The database did not do it. Where the kind is transient it may have been done nevertheless: read the registry, then decide.
     #[error(transparent)]
     Failed(#[from] SinkError),
+}
+
+/// For those who look at the kind only: what is refused takes a person.
+impl From<OrderError> for SinkError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(Refusal { code, message, .. }) => Self { kind: ErrorKind::Fatal, code, message },
+            OrderError::Failed(error) => error,
+        }
+    }
 }
 
 /// What an order has done.

@@ -7,7 +7,9 @@
 
 use std::fmt::Write as _;
 
-use crate::change::{ColumnType, IndexKind, Operation, Partitioning, Schema, ShapeKind, Table};
+use sha2::{Digest as _, Sha256};
+
+use crate::change::{Column, ColumnType, Index, IndexKind, Operation, Partitioning, Schema, ShapeKind, Table};
 
 /// An identifier in double quotes.
 pub(super) fn quote(name: &str) -> String {
@@ -35,46 +37,104 @@ pub(super) fn type_name(column_type: ColumnType) -> &'static str {
     }
 }
 
-/// `CREATE TABLE` and `CREATE INDEX` for a table of a generation.
+/// A column as a table declares it.
 ///
 /// Text is compared by its bytes everywhere (`COLLATE "C"`): `max`, `min` and `newer` then agree with every other sink,
 /// whatever the locale of the database, and indexes serve prefix searches.
-pub(super) fn create_table(namespace: &str, table: &Table) -> Vec<String> {
-    let name = format!("{}.{}", quote(namespace), quote(&table.name));
-    let mut text = format!("CREATE TABLE {name} (");
-    for column in &table.columns {
+pub(super) fn column(column: &Column) -> String {
+    let collation = if column.column_type == ColumnType::Text { " COLLATE \"C\"" } else { "" };
+    let null = if column.nullable { "" } else { " NOT NULL" };
+    format!("{} {}{collation}{null}", quote(&column.name), type_name(column.column_type))
+}
+
+/// A table's name with its schema's.
+pub(super) fn qualified(namespace: &str, table: &str) -> String {
+    format!("{}.{}", quote(namespace), quote(table))
+}
+
+/// `CREATE TABLE` for a table of a generation; a bare one has no key yet.
+pub(super) fn create_table(namespace: &str, table: &Table, bare: bool) -> String {
+    let columns = list(&table.columns, column);
+    let key = match bare {
+        true => String::new(),
+        false => format!(", PRIMARY KEY ({})", list(&table.primary_key, |name| quote(name))),
+    };
+    format!("CREATE TABLE {} ({columns}{key})", qualified(namespace, &table.name))
+}
+
+/// The primary key of a table that was made bare.
+pub(super) fn add_key(namespace: &str, table: &Table) -> String {
+    let key = list(&table.primary_key, |name| quote(name));
+    format!("ALTER TABLE {} ADD PRIMARY KEY ({key})", qualified(namespace, &table.name))
+}
+
+/// The name of an index, by what it is: no projection can have a table of this name, and the same one is made once.
+pub(super) fn index_name(table: &str, index: &Index) -> String {
+    let digest = Sha256::digest(format!("{table} {:?} {}", index.kind, index.columns.join(" ")));
+    let table: String = table.chars().take(36).collect();
+    digest.iter().take(4).fold(format!("laterna_index_{table}_"), |mut name, byte| {
         // Writing to a String cannot fail.
-        write!(text, "{} {}", quote(&column.name), type_name(column.column_type)).ok();
-        if column.column_type == ColumnType::Text {
-            text.push_str(" COLLATE \"C\"");
+        write!(name, "{byte:02x}").ok();
+        name
+    })
+}
+
+/// `CREATE INDEX` for an index of a generation's table, with `how` before its name: `CONCURRENTLY`, say.
+pub(super) fn create_index(namespace: &str, table: &Table, index: &Index, how: &str) -> String {
+    let (name, on) = (quote(&index_name(&table.name, index)), qualified(namespace, &table.name));
+    match index.kind {
+        IndexKind::Ordered => {
+            format!("CREATE INDEX {how}{name} ON {on} ({})", list(&index.columns, |column| quote(column)))
         }
-        if !column.nullable {
-            text.push_str(" NOT NULL");
+        IndexKind::FullText => {
+            let words = index.columns.iter().map(|column| format!("coalesce({}, '')", quote(column)));
+            let words = words.collect::<Vec<_>>().join(" || ' ' || ");
+            format!("CREATE INDEX {how}{name} ON {on} USING gin (to_tsvector('simple'::regconfig, {words}))")
         }
-        text.push_str(", ");
     }
-    write!(text, "PRIMARY KEY ({}))", list(&table.primary_key, |name| quote(name))).ok();
-    let mut statements = vec![text];
-    for index in &table.indexes {
-        statements.push(match index.kind {
-            IndexKind::Ordered => {
-                format!("CREATE INDEX ON {name} ({})", list(&index.columns, |column| quote(column)))
-            }
-            IndexKind::FullText => {
-                let words = index.columns.iter().map(|column| format!("coalesce({}, '')", quote(column)));
-                let words = words.collect::<Vec<_>>().join(" || ' ' || ");
-                format!("CREATE INDEX ON {name} USING gin (to_tsvector('simple'::regconfig, {words}))")
-            }
-        });
-    }
-    statements
 }
 
 /// The view under the stable name that readers use. Columns are named: `*` would freeze an order that nobody chose.
-pub(super) fn create_view(public: &str, namespace: &str, table: &Table) -> String {
+pub(super) fn create_view<'c>(
+    public: &str,
+    namespace: &str,
+    table: &str,
+    columns: impl Iterator<Item = &'c str>,
+) -> String {
+    let columns = columns.map(quote).collect::<Vec<_>>().join(", ");
+    format!("VIEW {} AS SELECT {columns} FROM {}", qualified(public, table), qualified(namespace, table))
+}
+
+/// Takes whole rows in binary format, with the columns in the table's order.
+pub(super) fn copy_rows(namespace: &str, table: &Table) -> String {
     let columns = list(&table.columns, |column| quote(&column.name));
-    let (public, namespace, table) = (quote(public), quote(namespace), quote(&table.name));
-    format!("CREATE VIEW {public}.{table} AS SELECT {columns} FROM {namespace}.{table}")
+    format!("COPY {} ({columns}) FROM STDIN (FORMAT binary)", qualified(namespace, &table.name))
+}
+
+/// Takes whole new rows, one array a column in the table's order.
+pub(super) fn insert_rows(namespace: &str, table: &Table) -> String {
+    let names = list(&table.columns, |column| quote(&column.name));
+    let arrays = table.columns.iter().enumerate();
+    let arrays = arrays.map(|(at, column)| format!("${}::{}[]", at + 1, type_name(column.column_type)));
+    let arrays = arrays.collect::<Vec<_>>().join(", ");
+    format!("INSERT INTO {} ({names}) SELECT * FROM UNNEST({arrays})", qualified(namespace, &table.name))
+}
+
+/// The rows under keys, one array a key column.
+pub(super) fn select_keys(namespace: &str, table: &Table) -> String {
+    let columns = list(&table.columns, |column| format!("t.{}", quote(&column.name)));
+    let type_of = |name: &String| {
+        let column = table.columns.iter().find(|column| column.name == *name);
+        column.map_or("text", |column| type_name(column.column_type))
+    };
+    let key = || table.primary_key.iter().enumerate();
+    let arrays = key().map(|(at, name)| format!("${}::{}[]", at + 1, type_of(name))).collect::<Vec<_>>().join(", ");
+    let given = key().map(|(at, _)| format!("c{at}")).collect::<Vec<_>>().join(", ");
+    let same = key().map(|(at, name)| format!("t.{} = u.c{at}", quote(name))).collect::<Vec<_>>().join(" AND ");
+    format!(
+        "SELECT {columns} FROM {} AS t JOIN UNNEST({arrays}) AS u({given}) ON {same}",
+        qualified(namespace, &table.name)
+    )
 }
 
 /// All rows of a table in key order.
@@ -282,7 +342,7 @@ const FENCE_SOURCE: &str = "UNNEST($4::text[], $5::int4[], $6::int8[], $7::int8[
 const FENCE_MATCH: &str = "c.projection = $1::text AND c.generation = $2::int4 AND c.topic = w.topic \
      AND c.partition = w.partition AND c.next_offset = w.expected AND c.owner_epoch = w.owner_epoch \
      AND EXISTS (SELECT 1 FROM laterna.generation AS g \
-     WHERE g.projection = $1::text AND g.generation = $2::int4 AND g.state <> 'retired')";
+     WHERE g.projection = $1::text AND g.generation = $2::int4 AND g.writable)";
 
 /// How many parameters the fence has: $1 projection, $2 generation, $3 plugin digest, $4-$8 the advances.
 pub(super) const FENCE_PARAMETERS: usize = 8;

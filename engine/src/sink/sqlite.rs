@@ -5,16 +5,19 @@
 //! fenced by all its checkpoints, in the same transaction as its rows; rows are combined by the interpreter that folding is
 //! tested against, so decimals are exact and integers checked.
 //!
-//! In here: [`database`] (the file, its lock, transactions), [`catalog`] (the engine's tables, generations, checkpoints),
-//! [`commit`] (the writer), [`text`] (SQL, values as they are stored), [`failure`] (what result codes mean).
+//! In here: [`database`] (the file, its lock, transactions), [`catalog`] (the engine's tables, checkpoints), [`commit`] (the writer),
+//! [`transaction`] (orders, generations' tables and views), [`compare`] (two generations), [`text`] (SQL, values as they are stored),
+//! [`failure`] (what result codes mean).
 
 mod catalog;
 mod commit;
+mod compare;
 mod database;
 mod failure;
 #[cfg(test)]
 mod tests;
 mod text;
+mod transaction;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,12 +27,18 @@ use futures_util::future::BoxFuture;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use self::commit::Place;
 use self::database::{Database, End};
 use self::failure::{Failure, refused};
+use self::transaction::SqliteTransaction;
 use super::digest::RowsDigest;
-use super::{Opened, Sink, SinkError, TableRows, Writer};
-use crate::change::{ColumnType, Key, Schema, SchemaTable, Table, Value};
+use super::registry::{orders, records};
+use super::{
+    Asked, AuditEntry, Build, Comparison, Done, Opened, Order, OrderError, Registry, Sink, SinkError, TableRows, Writer,
+};
+use crate::change::{ColumnType, Key, Row, Schema, SchemaTable, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
+use crate::event::TopicPartition;
 
 /// Where the database is.
 #[derive(Clone, Debug)]
@@ -69,6 +78,41 @@ impl SqliteSink {
             .write(work)
             .await
             .map_err(|(End::Failed(failure) | End::Unknown(failure))| failure.into_sink_error(&tried))
+    }
+
+    /// Runs `work` in a transaction of its own, as an order.
+    async fn in_transaction<T, W>(&self, tried: String, work: W) -> Result<T, OrderError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut SqliteTransaction<'_>) -> BoxFuture<'t, Result<T, OrderError>> + Send + 'static,
+    {
+        let tried = format!("sqlite: {tried} in {}", self.database.place());
+        let trying = tried.clone();
+        let done = self.database.write(move |connection| {
+            Box::pin(async move {
+                let mut tx = SqliteTransaction::new(connection, &trying);
+                Ok(work(&mut tx).await?)
+            })
+        });
+        done.await.map_err(|(End::Failed(failure) | End::Unknown(failure))| failure.into_order_error(&tried))
+    }
+
+    /// Reads the engine's own tables in one snapshot.
+    async fn look<T, W>(&self, tried: String, work: W) -> Result<T, SinkError>
+    where
+        T: Send + 'static,
+        W: for<'t> FnOnce(&'t mut SqliteTransaction<'_>) -> BoxFuture<'t, Result<T, SinkError>> + Send + 'static,
+    {
+        let tried = format!("sqlite: {tried} in {}", self.database.place());
+        let trying = tried.clone();
+        self.read(tried, move |connection| {
+            Box::pin(async move {
+                sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+                let mut tx = SqliteTransaction::new(connection, &trying);
+                Ok(work(&mut tx).await?)
+            })
+        })
+        .await
     }
 
     async fn read<T, F>(&self, tried: String, work: F) -> Result<T, SinkError>
@@ -121,16 +165,25 @@ fn sorts(table: &Table, resolved: &SchemaTable) -> bool {
 }
 
 impl Sink for SqliteSink {
-    crate::sink::unbuilt::unbuilt!();
-
     fn open<'a>(&'a self, schema: &'a Arc<Schema>, plugin_digest: &'a str) -> BoxFuture<'a, Result<Opened, SinkError>> {
-        let (opened, digest) = (Arc::clone(schema), plugin_digest.to_owned());
-        let tried = format!("sqlite: opening projection {:?} in {}", schema.descriptor.name, self.database.place());
-        Box::pin(
-            self.write(tried, move |connection| {
-                Box::pin(async move { catalog::open(connection, &opened, &digest).await })
-            }),
-        )
+        let (schema, digest) = (Arc::clone(schema), plugin_digest.to_owned());
+        let tried = format!("opening projection {:?}", schema.descriptor.name);
+        Box::pin(async move {
+            let opened =
+                self.in_transaction(tried, move |tx| Box::pin(async move { orders::open(tx, &schema, &digest).await }));
+            opened.await.map_err(SinkError::from)
+        })
+    }
+
+    fn check_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (of, tables) = (generation.clone(), schema.descriptor.tables.clone());
+        Box::pin(self.look(format!("looking for the tables of {generation}"), move |tx| {
+            Box::pin(async move { orders::check_tables(tx, &of, &tables).await })
+        }))
     }
 
     fn claim<'a>(
@@ -156,6 +209,15 @@ impl Sink for SqliteSink {
         Box::pin(
             self.read(tried, move |connection| Box::pin(async move { catalog::checkpoints(connection, &of).await })),
         )
+    }
+
+    fn starts<'a>(
+        &'a self,
+        generation: &'a Generation,
+    ) -> BoxFuture<'a, Result<Vec<(TopicPartition, i64)>, SinkError>> {
+        let of = generation.clone();
+        let tried = format!("sqlite: reading where {generation} began in {}", self.database.place());
+        Box::pin(self.read(tried, move |connection| Box::pin(async move { catalog::starts(connection, &of).await })))
     }
 
     fn writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {
@@ -211,6 +273,107 @@ impl Sink for SqliteSink {
             let stored = text::stored_name(generation, declared);
             let digest = self.scan(stored, declared.clone(), false, (RowsDigest::default(), take)).await?;
             Ok(digest.finish())
+        })
+    }
+
+    fn registry(&self) -> BoxFuture<'_, Result<Registry, SinkError>> {
+        let tried = "reading what is known of the projections".to_owned();
+        Box::pin(self.look(tried, |tx| Box::pin(records::registry(tx))))
+    }
+
+    fn order<'a>(&'a self, order: &'a Order, asked: &'a Asked) -> BoxFuture<'a, Result<Done, OrderError>> {
+        let tried = format!("order {} for {}", order.name(), order.projection());
+        let work = (order.clone(), asked.clone());
+        Box::pin(
+            self.in_transaction(tried, move |tx| {
+                Box::pin(async move { orders::carry_out(tx, &work.0, &work.1).await })
+            }),
+        )
+    }
+
+    fn store_build<'a>(&'a self, build: &'a Build) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (stored, tried) = (build.clone(), format!("storing build {}", build.digest));
+        Box::pin(async move {
+            let done = self
+                .in_transaction(tried, move |tx| Box::pin(async move { Ok(records::store_build(tx, &stored).await?) }));
+            done.await.map_err(SinkError::from)
+        })
+    }
+
+    fn load_build<'a>(&'a self, digest: &'a str) -> BoxFuture<'a, Result<Option<Build>, SinkError>> {
+        let (of, tried) = (digest.to_owned(), format!("loading build {digest}"));
+        Box::pin(self.look(tried, move |tx| Box::pin(async move { records::load_build(tx, &of).await })))
+    }
+
+    fn audit<'a>(
+        &'a self,
+        projection: Option<&'a str>,
+        before: Option<i64>,
+        limit: u32,
+    ) -> BoxFuture<'a, Result<Vec<AuditEntry>, SinkError>> {
+        let of = projection.map(str::to_owned);
+        Box::pin(self.look("reading the audit".to_owned(), move |tx| {
+            Box::pin(async move { records::audit(tx, of.as_deref(), before, limit).await })
+        }))
+    }
+
+    fn bulk_writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer> {
+        // A key in a STRICT table is the table's own order or a second one; to make it last would be to write every row twice.
+        self.writer(generation, schema, plugin_digest)
+    }
+
+    fn finish_tables<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+    ) -> BoxFuture<'a, Result<(), SinkError>> {
+        let (of, tables) = (generation.clone(), schema.descriptor.tables.clone());
+        let tried = format!("making the indexes of {generation}");
+        Box::pin(async move {
+            let done = self.in_transaction(tried, move |tx| {
+                Box::pin(async move {
+                    for table in &tables {
+                        let stored = text::stored_name(&of, table);
+                        for index in &table.indexes {
+                            tx.make_index(&stored, index).await?;
+                        }
+                    }
+                    Ok(())
+                })
+            });
+            done.await.map_err(SinkError::from)
+        })
+    }
+
+    fn compare<'a>(&'a self, live: &'a Generation) -> BoxFuture<'a, Result<Box<dyn Comparison>, SinkError>> {
+        Box::pin(async move {
+            let tried = format!("sqlite: looking at {live} in {}", self.database.place());
+            let begun = compare::begin(&self.database, live).await;
+            let comparison: Box<dyn Comparison> = Box::new(begun.map_err(|failure| failure.into_sink_error(&tried))?);
+            Ok(comparison)
+        })
+    }
+
+    fn rows_at<'a>(
+        &'a self,
+        generation: &'a Generation,
+        schema: &'a Schema,
+        table: usize,
+        keys: &'a [Key],
+    ) -> BoxFuture<'a, Result<Vec<Option<Row>>, SinkError>> {
+        Box::pin(async move {
+            let (declared, resolved) = table_of(schema, table)?;
+            let (declared, resolved, keys) = (declared.clone(), resolved.clone(), keys.to_vec());
+            let stored = text::stored_name(generation, &declared);
+            let tried = format!("sqlite: reading {stored} in {}", self.database.place());
+            let read = self.read(tried, move |connection| {
+                Box::pin(async move {
+                    let place = Place { stored, table: &declared, resolved: &resolved };
+                    let found = place.read(connection, &keys.iter().collect::<Vec<_>>()).await?;
+                    Ok(keys.iter().map(|key| found.get(key).cloned()).collect())
+                })
+            });
+            read.await
         })
     }
 

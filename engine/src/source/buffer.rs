@@ -158,16 +158,23 @@ impl Buffers {
     }
 
     /// The next batch of a partition; see [`super::Source::take`].
-    fn take(&mut self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch> {
-        let slot = self.slots.get_mut(partition).filter(|slot| slot.position > slot.taken)?;
-        let whole = slot.events.len() <= events_max && slot.bytes <= bytes_max;
+    fn take(
+        &mut self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch> {
+        let slot = self.slots.get_mut(partition).filter(|slot| slot.position.min(before) > slot.taken)?;
+        let in_front = slot.events.back().is_none_or(|last| last.offset < before);
+        let whole = in_front && slot.events.len() <= events_max && slot.bytes <= bytes_max;
         let (events, bytes) = if whole {
             (Vec::from(std::mem::take(&mut slot.events)), slot.bytes)
         } else {
             let (mut count, mut bytes) = (0, 0);
             for event in &slot.events {
                 let with = bytes + event.bytes();
-                if count > 0 && (count >= events_max || with > bytes_max) {
+                if event.offset >= before || count > 0 && (count >= events_max || with > bytes_max) {
                     break;
                 }
                 (count, bytes) = (count + 1, with);
@@ -176,9 +183,10 @@ impl Buffers {
         };
         slot.bytes -= bytes;
         self.bytes -= bytes;
-        let next_offset = match events.last() {
-            Some(last) if !slot.events.is_empty() => last.offset + 1,
-            _ => slot.position,
+        let next_offset = match (events.last(), slot.events.front()) {
+            (_, Some(left)) if left.offset >= before => before,
+            (Some(last), Some(_)) => last.offset + 1,
+            _ => slot.position.min(before),
         };
         slot.taken = next_offset;
         Some(EventBatch { partition: partition.clone(), events, next_offset })
@@ -376,10 +384,16 @@ impl Outlet {
     }
 
     /// See [`super::Source::take`].
-    pub(super) fn take(&self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch> {
+    pub(super) fn take(
+        &self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch> {
         let mut buffers = self.shared.lock();
         let had_room = buffers.has_room();
-        let batch = buffers.take(partition, events_max, bytes_max);
+        let batch = buffers.take(partition, events_max, bytes_max, before);
         let wake = !had_room && buffers.has_room();
         drop(buffers);
         if wake {
@@ -425,6 +439,7 @@ mod tests {
         Take {
             events_max: usize,
             bytes_max: usize,
+            before: i64,
         },
         Restart(i64),
         Release,
@@ -438,7 +453,8 @@ mod tests {
             6 => (proptest::collection::vec(any::<bool>(), 1..20), 0..4_i64)
                 .prop_map(|(visible, back)| Step::Read { visible, back }),
             2 => Just(Step::End),
-            6 => (1..30_usize, 1..4000_usize).prop_map(|(events_max, bytes_max)| Step::Take { events_max, bytes_max }),
+            6 => (1..30_usize, 1..4000_usize, prop_oneof![Just(i64::MAX), 0..60_i64])
+                .prop_map(|(events_max, bytes_max, before)| Step::Take { events_max, bytes_max, before }),
             1 => (0..50_i64).prop_map(Step::Restart),
             1 => Just(Step::Release),
             1 => Just(Step::Revoke),
@@ -483,9 +499,9 @@ mod tests {
                             buffers.advance(&at, tag, end);
                         }
                     }
-                    Step::Take { events_max, bytes_max } => {
-                        let Some(batch) = buffers.take(&at, events_max, bytes_max) else { continue };
-                        prop_assert!(batch.next_offset > next);
+                    Step::Take { events_max, bytes_max, before } => {
+                        let Some(batch) = buffers.take(&at, events_max, bytes_max, before) else { continue };
+                        prop_assert!(batch.next_offset > next && batch.next_offset <= before);
                         prop_assert!(batch.events.len() <= events_max);
                         let expected: Vec<i64> =
                             log.range(next..batch.next_offset).filter(|(_, visible)| **visible).map(|(o, _)| *o).collect();
@@ -502,11 +518,11 @@ mod tests {
                         buffers.redirect(&at, None);
                         (old_tag, tag) = (tag, buffers.wishes()[0].tag);
                         delivering = false;
-                        prop_assert_eq!(buffers.take(&at, 10, 1000), None);
+                        prop_assert_eq!(buffers.take(&at, 10, 1000, i64::MAX), None);
                     }
                     Step::Revoke => {
                         buffers.revoke(&at);
-                        prop_assert_eq!(buffers.take(&at, 10, 1000), None);
+                        prop_assert_eq!(buffers.take(&at, 10, 1000, i64::MAX), None);
                         prop_assert_eq!(buffers.bytes, 0);
                         old_tag = tag;
                         tag = buffers.assign(&bounds(&at));
@@ -533,16 +549,16 @@ mod tests {
         let at = TopicPartition::new("t", 0);
         let mut buffers = Buffers::new(1000);
         let tag = buffers.assign(&bounds(&at));
-        assert_eq!(buffers.take(&at, 1, 1), None);
+        assert_eq!(buffers.take(&at, 1, 1, i64::MAX), None);
         assert!(buffers.start(&at, tag, 5));
         assert!(buffers.advance(&at, tag, 9), "the first move makes it ready");
         assert!(!buffers.advance(&at, tag, 9));
-        let batch = buffers.take(&at, 1, 1).unwrap();
+        let batch = buffers.take(&at, 1, 1, i64::MAX).unwrap();
         assert_eq!((batch.events.len(), batch.next_offset), (0, 9));
         // A hole before, a marker after.
         assert!(buffers.push(&at, tag, &mut vec![event(20)]).ready);
         assert!(!buffers.advance(&at, tag, 22));
-        let batch = buffers.take(&at, 10, 1).unwrap();
+        let batch = buffers.take(&at, 10, 1, i64::MAX).unwrap();
         assert_eq!((batch.events.len(), batch.next_offset), (1, 22));
     }
 
@@ -557,7 +573,7 @@ mod tests {
         buffers.freeze(&at);
         assert_eq!(buffers.wishes()[0].from, None);
         buffers.push(&at, tag, &mut vec![event(7)]);
-        let batch = buffers.take(&at, 10, 10_000).unwrap();
+        let batch = buffers.take(&at, 10, 10_000, i64::MAX).unwrap();
         assert_eq!(batch.next_offset, 7);
     }
 }

@@ -86,8 +86,14 @@ impl Source for FileSource {
         Box::pin(self.outlet.next())
     }
 
-    fn take(&mut self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch> {
-        self.outlet.take(partition, events_max, bytes_max)
+    fn take(
+        &mut self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch> {
+        self.outlet.take(partition, events_max, bytes_max, before)
     }
 
     fn restart(&mut self, partition: &TopicPartition, offset: i64) {
@@ -523,7 +529,7 @@ mod tests {
         let mut events: Vec<Event> = Vec::new();
         let mut next = from;
         loop {
-            while let Some(batch) = source.take(at, 1000, 1 << 20) {
+            while let Some(batch) = source.take(at, 1000, 1 << 20, i64::MAX) {
                 assert_eq!(batch.events.first().map_or(next, |event| event.offset), next);
                 next = batch.next_offset;
                 events.extend(batch.events);
@@ -595,7 +601,7 @@ mod tests {
         assert_eq!((error.kind, error.halt.code), (ErrorKind::Fatal, "bad_line"));
         assert!(error.halt.reason.contains("0.jsonl line 4: key must be"), "{error}");
         assert_eq!(error.halt.at.unwrap().offset, 3);
-        let batch = source.take(&TopicPartition::new("orders", 0), 1000, 1 << 20).unwrap();
+        let batch = source.take(&TopicPartition::new("orders", 0), 1000, 1 << 20, i64::MAX).unwrap();
         assert_eq!((batch.events.len(), batch.next_offset), (3, 3));
     }
 

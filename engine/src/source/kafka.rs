@@ -30,7 +30,7 @@ use super::{LogEnd, Source, SourceError, SourceEvent};
 use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
-pub use probe::probe;
+pub use probe::{bounds, probe, read_range};
 
 /// How long leaving the group and closing may take before the thread is left to itself.
 const CLOSE_MAX: Duration = Duration::from_millis(4500);
@@ -175,8 +175,14 @@ impl Source for KafkaSource {
         Box::pin(self.outlet.next())
     }
 
-    fn take(&mut self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch> {
-        self.outlet.take(partition, events_max, bytes_max)
+    fn take(
+        &mut self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch> {
+        self.outlet.take(partition, events_max, bytes_max, before)
     }
 
     fn restart(&mut self, partition: &TopicPartition, offset: i64) {

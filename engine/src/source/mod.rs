@@ -20,7 +20,9 @@ use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
 pub use file::{FileSettings, FileSource, parse_line};
-pub use kafka::{KafkaSettings, KafkaSource, check_properties, probe};
+pub use kafka::{
+    KafkaSettings, KafkaSource, bounds as kafka_bounds, check_properties, probe, read_range as kafka_range,
+};
 
 /// Told by the runner where the partitions of an assignment begin. Partitions left out are not delivered.
 /// Dropping it unanswered leaves the whole assignment undelivered.
@@ -97,9 +99,15 @@ pub trait Source: Send {
     /// Cancel safe: a dropped future loses nothing.
     fn next(&mut self) -> BoxFuture<'_, SourceEvent>;
 
-    /// The next events of a partition, at most `events_max` and about `bytes_max` (at least one event). None where the
-    /// buffer is empty. A batch without events moves the checkpoint over markers or holes.
-    fn take(&mut self, partition: &TopicPartition, events_max: usize, bytes_max: usize) -> Option<EventBatch>;
+    /// The next events of a partition in front of the offset `before`, at most `events_max` and about `bytes_max` (at least one event).
+    /// None where the buffer is empty up to there. A batch without events moves the checkpoint over markers or holes, up to `before`.
+    fn take(
+        &mut self,
+        partition: &TopicPartition,
+        events_max: usize,
+        bytes_max: usize,
+        before: i64,
+    ) -> Option<EventBatch>;
 
     /// Delivers the partition anew from `offset`, if it is still assigned; what was buffered of it is discarded.
     fn restart(&mut self, partition: &TopicPartition, offset: i64);

@@ -88,26 +88,12 @@ impl Screen {
 fn row(projection: &ProjectionStatus) -> Vec<String> {
     vec![
         projection.name.clone(),
-        state_name(projection.state).into(),
+        projection.state.name().into(),
         projection.lag_seconds.map_or("unknown".into(), |seconds| format!("{seconds:.1} s")),
         projection.lag_events.map_or("unknown".into(), |events| events.to_string()),
         format!("{:.0}", projection.rate_per_second),
         projection.counters.rows_written.values().sum::<u64>().to_string(),
     ]
-}
-
-/// The same word as in the API.
-pub(in crate::cli) fn state_name(state: State) -> &'static str {
-    match state {
-        State::Starting => "starting",
-        State::Running => "running",
-        State::CatchingUp => "catching-up",
-        State::Idle => "idle",
-        State::Stalled => "stalled",
-        State::Waiting => "waiting",
-        State::Halted => "halted",
-        State::Stopped => "stopped",
-    }
 }
 
 /// All projections in one line.
@@ -121,7 +107,7 @@ pub(super) fn summary(projections: &[ProjectionStatus]) -> String {
         format!(
             "{} {} ({behind} behind, {} applied, {rate:.0}/s)",
             projection.name,
-            state_name(projection.state),
+            projection.state.name(),
             projection.counters.applied
         )
     };

@@ -1,5 +1,7 @@
 //! What the machine and its shell say to each other.
 
+use std::collections::BTreeMap;
+
 use crate::checkpoint::{Advance, Checkpoint, LogBounds};
 use crate::error::{ErrorKind, Halt};
 use crate::event::TopicPartition;
@@ -18,6 +20,8 @@ pub(crate) struct Limits {
     pub(crate) batch_events_max: usize,
     /// Event bytes in one commit, and in the chunks that wait for one.
     pub(crate) batch_bytes_max: usize,
+    /// For how many ticks a set stays open while a backlog is on its way.
+    pub(crate) open_ticks_max: u32,
     /// Chunks in the sandbox at once.
     pub(crate) sandbox_slots: usize,
     /// Writers that partitions are dealt to.
@@ -66,6 +70,14 @@ pub(crate) enum Input {
     Betrayed(Halt),
     /// Halt for a reason from outside.
     Halt(Halt),
+    /// Take no events until further notice, or take them again. What was taken is still applied.
+    Pause(bool),
+    /// Take no event at or behind these offsets until further notice; partitions left out are free.
+    Until(BTreeMap<TopicPartition, i64>),
+    /// Another build takes over: everything folded is to be committed first; answered by [`Action::Reload`].
+    Reload,
+    /// The answer to [`Action::Reload`], at once.
+    Reloaded,
     /// Stop in good order.
     Stop,
 }
@@ -111,8 +123,8 @@ pub(crate) enum Action {
     Restart(TopicPartition, i64),
     /// Deliver nothing of a partition until a restart.
     Release(TopicPartition),
-    /// Take a chunk of at most so many events from the source; answer with [`Input::Taken`] before anything else.
-    Take(ChunkId, TopicPartition, usize),
+    /// Take a chunk of at most so many events in front of an offset from the source; answer with [`Input::Taken`] before anything else.
+    Take(ChunkId, TopicPartition, usize, i64),
     /// Run the plugin over a chunk.
     Apply(ChunkId),
     /// Fold a chunk into the open set of a writer; answer with [`Input::Folded`] before anything else.
@@ -125,6 +137,8 @@ pub(crate) enum Action {
     CommitAgain(usize),
     /// Drop the writer's open set, and the one under way.
     DiscardSets(usize),
+    /// Let the other build take over: nothing is in the sandbox, folded or being committed. Answer with [`Input::Reloaded`] before anything else.
+    Reload,
     /// Read the checkpoints of the generation.
     Reread(usize),
     /// Wait, longer with each attempt (from 1), then send [`Input::Retry`].

@@ -1,25 +1,22 @@
-//! What the engine keeps in the database beside the rows: its own schema `laterna`, and each projection's generations.
+//! What the engine keeps in the database beside the rows: its own schema `laterna`.
 //!
 //! Invariants: the engine's tables change by numbered, forward-only steps, one transaction under one advisory lock, so that
-//! two engines that start at once do it once; a schema from a newer engine is refused. A name in the database that the
-//! engine did not create is never touched.
+//! two engines that start at once do it once; a schema from a newer engine is refused.
 
-use serde_json::Value as Json;
+use sha2::{Digest as _, Sha256};
+use sqlx::Row as _;
 use sqlx::postgres::PgConnection;
-use sqlx::{AssertSqlSafe, Row as _};
 
 use super::failure::Failure;
-use super::namespace;
-use crate::change::Schema;
-use crate::checkpoint::Generation;
 use crate::error::ErrorKind;
-use crate::sink::{Opened, SinkError, sql};
+use crate::sink::SinkError;
 
 /// The lock under which the catalogue changes: "laterna" as bytes.
 const CATALOG_LOCK: i64 = 0x6c_61_74_65_72_6e_61;
 
 /// The steps from an empty database to what this build works with; a step never changes once it was released.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE laterna.generation (
     projection text NOT NULL,
     generation integer NOT NULL,
@@ -57,11 +54,79 @@ CREATE TABLE laterna.parked (
     parked_at timestamptz NOT NULL DEFAULT now(),
     PRIMARY KEY (projection, generation, topic, partition, \"offset\")
 );
-"];
+",
+    "
+ALTER TABLE laterna.generation
+    ADD COLUMN writable boolean NOT NULL DEFAULT true,
+    ADD COLUMN stored boolean NOT NULL DEFAULT true,
+    ADD COLUMN collect_at timestamptz;
+UPDATE laterna.generation SET writable = false WHERE state = 'retired';
+CREATE TABLE laterna.projection (
+    projection text PRIMARY KEY,
+    desired text NOT NULL CHECK (desired IN ('running', 'paused', 'stopped')),
+    reason text,
+    plugin_file text NOT NULL,
+    plugin_digest text NOT NULL,
+    restarts bigint NOT NULL DEFAULT 0,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+INSERT INTO laterna.projection (projection, desired, plugin_file, plugin_digest)
+    SELECT projection, 'running', '', plugin_digest FROM laterna.generation WHERE state = 'live';
+CREATE TABLE laterna.build (
+    digest text PRIMARY KEY,
+    projection text NOT NULL,
+    revision bigint NOT NULL,
+    file text NOT NULL,
+    bytes bytea NOT NULL,
+    stored_at timestamptz NOT NULL DEFAULT now()
+);
+CREATE TABLE laterna.rebuild (
+    id text PRIMARY KEY,
+    projection text NOT NULL,
+    generation integer NOT NULL,
+    from_generation integer NOT NULL,
+    plugin_digest text NOT NULL,
+    state text NOT NULL CHECK (state IN
+        ('filling', 'indexing', 'catching-up', 'ready', 'switching', 'switched', 'cancelled', 'failed')),
+    switch text NOT NULL CHECK (switch IN ('auto', 'manual')),
+    max_rate bigint,
+    forced boolean NOT NULL,
+    targets jsonb NOT NULL,
+    reason text,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    updated_at timestamptz NOT NULL DEFAULT now(),
+    finished_at timestamptz
+);
+CREATE UNIQUE INDEX rebuild_active ON laterna.rebuild (projection) WHERE state NOT IN ('switched', 'cancelled', 'failed');
+CREATE TABLE laterna.audit (
+    id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    actor text NOT NULL,
+    role text NOT NULL,
+    source text NOT NULL,
+    action text NOT NULL,
+    projection text NOT NULL,
+    plugin_digest text,
+    detail jsonb NOT NULL,
+    before jsonb NOT NULL,
+    after jsonb NOT NULL
+);
+CREATE INDEX audit_projection ON laterna.audit (projection, id);
+CREATE TABLE laterna.request (
+    actor text NOT NULL,
+    key text NOT NULL,
+    fingerprint text NOT NULL,
+    done jsonb NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (actor, key)
+);
+CREATE INDEX request_created_at ON laterna.request (created_at);
+",
+];
 
-/// Begins a transaction that has the catalogue to itself, and brings the engine's tables up to date in it.
-async fn begin(connection: &mut PgConnection) -> Result<(), Failure> {
-    sqlx::raw_sql("BEGIN").execute(&mut *connection).await?;
+/// Brings the engine's own tables up to date, in an open transaction.
+pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Failure> {
     sqlx::query("SELECT pg_advisory_xact_lock($1::int8)").bind(CATALOG_LOCK).execute(&mut *connection).await?;
     let known = i64::try_from(STEPS.len()).unwrap_or(i64::MAX);
     let stored = stored_version(connection).await?;
@@ -115,232 +180,23 @@ async fn stored_version(connection: &mut PgConnection) -> Result<i64, Failure> {
     Ok(0)
 }
 
-/// Ends a transaction as its work ended; whatever went wrong, nothing of it stays.
-async fn end<T>(connection: &mut PgConnection, result: Result<T, Failure>) -> Result<T, Failure> {
-    match result {
-        Ok(done) => {
-            sqlx::raw_sql("COMMIT").execute(&mut *connection).await?;
-            Ok(done)
-        }
-        Err(failure) => {
-            // Where the way back is lost too, the connection is; `lost` then says so in place of the first failure.
-            sqlx::raw_sql("ROLLBACK").execute(&mut *connection).await?;
-            Err(failure)
-        }
-    }
-}
-
-/// Brings the engine's own tables up to date.
-pub(super) async fn migrate(connection: &mut PgConnection) -> Result<(), Failure> {
-    let result = begin(connection).await;
-    end(connection, result).await
-}
-
-/// Makes the live generation ready, as [`crate::sink::Sink::open`] says.
-pub(super) async fn open(connection: &mut PgConnection, schema: &Schema, digest: &str) -> Result<Opened, Failure> {
-    let result = async {
-        begin(&mut *connection).await?;
-        let projection = &schema.descriptor.name;
-        let rows = sqlx::query(
-            "SELECT generation, state = 'live', revision, descriptor::text FROM laterna.generation \
-             WHERE projection = $1::text ORDER BY generation",
-        )
-        .bind(projection.as_str())
-        .fetch_all(&mut *connection)
+/// Has a projection's records for the transaction alone, against every engine; other projections go on.
+pub(super) async fn lock(connection: &mut PgConnection, projection: &str) -> Result<(), Failure> {
+    sqlx::query("SELECT pg_advisory_xact_lock_shared($1::int8), pg_advisory_xact_lock($2::int8)")
+        .bind(CATALOG_LOCK)
+        .bind(lock_key("projection", projection))
+        .execute(connection)
         .await?;
-        let mut highest = 0;
-        for row in &rows {
-            let number: i32 = row.try_get(0)?;
-            highest = highest.max(number);
-            if row.try_get(1)? {
-                let generation = generation(projection, number);
-                let stored = (row.try_get::<i64, _>(2)?, row.try_get::<String, _>(3)?);
-                return reopen(&mut *connection, schema, digest, generation, stored).await;
-            }
-        }
-        let generation = generation(projection, highest.saturating_add(1));
-        create(&mut *connection, schema, digest, &generation, rows.is_empty()).await?;
-        Ok(Opened { generation, created: true })
-    }
-    .await;
-    end(connection, result).await
-}
-
-fn generation(projection: &str, number: i32) -> Generation {
-    Generation { projection: projection.to_owned(), number: number.unsigned_abs() }
-}
-
-/// Goes on with a stored generation if it has the same tables.
-async fn reopen(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    digest: &str,
-    generation: Generation,
-    (revision, stored): (i64, String),
-) -> Result<Opened, Failure> {
-    let stored: Json = serde_json::from_str(&stored).unwrap_or(Json::Null);
-    let differences = differences(&stored, schema);
-    let next = revert_or_drop(&generation);
-    if let Some(first) = differences.first() {
-        let more = if differences.len() > 1 { format!(" (and {} more)", differences.len() - 1) } else { String::new() };
-        return Err(refused(
-            "schema_changed",
-            format!("{generation} was built with other tables than the plugin now declares: {first}{more}; {next}"),
-        ));
-    }
-    if revision != i64::from(schema.descriptor.revision) {
-        return Err(refused(
-            "schema_changed",
-            format!(
-                "{generation} was built by revision {revision}, and the plugin is now revision {}: the meaning of its \
-                 rows has changed; {next}",
-                schema.descriptor.revision
-            ),
-        ));
-    }
-    let namespace = namespace(&generation);
-    for table in &schema.descriptor.tables {
-        for place in [&namespace, &generation.projection] {
-            let name = format!("{}.{}", sql::quote(place), sql::quote(&table.name));
-            let row =
-                sqlx::query("SELECT to_regclass($1::text) IS NOT NULL").bind(&name).fetch_one(&mut *connection).await?;
-            if !row.try_get::<bool, _>(0)? {
-                return Err(refused(
-                    "table_missing",
-                    format!("{generation}: {name} is gone, dropped by somebody; restore it, or {next}"),
-                ));
-            }
-        }
-    }
-    sqlx::query(
-        "UPDATE laterna.generation SET plugin_digest = $3::text, descriptor = $4::text::jsonb, updated_at = now() \
-         WHERE projection = $1::text AND generation = $2::int4 AND plugin_digest <> $3::text",
-    )
-    .bind(generation.projection.as_str())
-    .bind(generation.number as i32)
-    .bind(digest)
-    .bind(descriptor(schema)?)
-    .execute(&mut *connection)
-    .await?;
-    Ok(Opened { generation, created: false })
-}
-
-/// What a person can do about a generation that does not fit, with the exact statements.
-fn revert_or_drop(generation: &Generation) -> String {
-    let projection = sql::literal(&generation.projection);
-    format!(
-        "rebuilds are not there yet: put the former build back, or drop what was built and start from the beginning of the \
-         log: BEGIN; DROP SCHEMA {}, {} CASCADE; DELETE FROM laterna.checkpoint WHERE projection = {projection}; \
-         DELETE FROM laterna.parked WHERE projection = {projection}; \
-         DELETE FROM laterna.generation WHERE projection = {projection}; COMMIT;",
-        sql::quote(&generation.projection),
-        sql::quote(&namespace(generation)),
-    )
-}
-
-/// Makes schemas, tables, indexes, views and the record of a generation.
-async fn create(
-    connection: &mut PgConnection,
-    schema: &Schema,
-    digest: &str,
-    generation: &Generation,
-    first: bool,
-) -> Result<(), Failure> {
-    let namespace = namespace(generation);
-    let public = &generation.projection;
-    for name in [Some(&namespace), first.then_some(public)].into_iter().flatten() {
-        let taken = sqlx::query("SELECT 1 FROM pg_namespace WHERE nspname = $1::text")
-            .bind(name.as_str())
-            .fetch_optional(&mut *connection)
-            .await?;
-        if taken.is_some() {
-            return Err(refused(
-                "name_taken",
-                format!(
-                    "projection {public:?} needs the schema {}, and the database has one that is not its own; \
-                     rename the schema or the projection",
-                    sql::quote(name)
-                ),
-            ));
-        }
-    }
-    let mut statements = vec![
-        format!("CREATE SCHEMA {}", sql::quote(&namespace)),
-        format!(
-            "COMMENT ON SCHEMA {} IS {}",
-            sql::quote(&namespace),
-            sql::literal(&format!("Laterna: {generation}. Read through schema {public}."))
-        ),
-    ];
-    if first {
-        statements.push(format!("CREATE SCHEMA {}", sql::quote(public)));
-        statements.push(format!(
-            "COMMENT ON SCHEMA {} IS {}",
-            sql::quote(public),
-            sql::literal(&format!("Laterna: what projection {public} keeps up to date."))
-        ));
-    }
-    for table in &schema.descriptor.tables {
-        statements.extend(sql::create_table(&namespace, table));
-        statements.push(format!("DROP VIEW IF EXISTS {}.{}", sql::quote(public), sql::quote(&table.name)));
-        statements.push(sql::create_view(public, &namespace, table));
-    }
-    for statement in statements {
-        sqlx::raw_sql(AssertSqlSafe(statement)).execute(&mut *connection).await?;
-    }
-    sqlx::query(
-        "INSERT INTO laterna.generation (projection, generation, state, revision, descriptor, plugin_digest) \
-         VALUES ($1::text, $2::int4, 'live', $3::int8, $4::text::jsonb, $5::text)",
-    )
-    .bind(public.as_str())
-    .bind(generation.number as i32)
-    .bind(i64::from(schema.descriptor.revision))
-    .bind(descriptor(schema)?)
-    .bind(digest)
-    .execute(&mut *connection)
-    .await?;
     Ok(())
 }
 
-/// The descriptor as it is stored.
-fn descriptor(schema: &Schema) -> Result<String, Failure> {
-    serde_json::to_string(&schema.descriptor)
-        .map_err(|error| refused("descriptor", format!("the descriptor cannot be stored: {error}")))
+/// The number of an advisory lock, the same in every engine.
+pub(super) fn lock_key(kind: &str, name: &str) -> i64 {
+    let digest = Sha256::digest(format!("laterna {kind} {name}"));
+    digest.iter().take(8).fold(0_i64, |key, byte| (key << 8) | i64::from(*byte))
 }
 
-fn refused(code: &'static str, message: String) -> Failure {
+/// A fatal failure.
+pub(super) fn refused(code: &'static str, message: String) -> Failure {
     Failure::Sink(SinkError { kind: ErrorKind::Fatal, code, message })
-}
-
-/// How the stored tables differ from the declared ones, each difference in words.
-///
-/// Columns, keys and indexes count; how a table is partitioned, and the shapes, do not change what is stored.
-fn differences(stored: &Json, schema: &Schema) -> Vec<String> {
-    let physical = |table: &Json| {
-        ["columns", "primary_key", "indexes"].map(|part| (part, table.get(part).cloned().unwrap_or(Json::Null)))
-    };
-    let empty = Vec::new();
-    let stored = stored.get("tables").and_then(Json::as_array).unwrap_or(&empty);
-    let name = |table: &Json| table.get("name").and_then(Json::as_str).unwrap_or_default().to_owned();
-    let declared = serde_json::to_value(&schema.descriptor.tables).unwrap_or(Json::Null);
-    let declared = declared.as_array().unwrap_or(&empty);
-    let mut found = Vec::new();
-    for table in declared {
-        match stored.iter().find(|other| name(other) == name(table)) {
-            None => found.push(format!("table {:?} is new", name(table))),
-            Some(other) => {
-                for ((part, before), (_, after)) in physical(other).into_iter().zip(physical(table)) {
-                    if before != after {
-                        found.push(format!("table {:?}: {part} were {before} and are {after}", name(table)));
-                    }
-                }
-            }
-        }
-    }
-    for table in stored {
-        if !declared.iter().any(|other| name(other) == name(table)) {
-            found.push(format!("table {:?} is gone", name(table)));
-        }
-    }
-    found
 }

@@ -5,17 +5,19 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{Arguments as _, AssertSqlSafe, Row as _};
 
+use super::bulk::Bulk;
 use super::connection::{Database, Overdue, bounded};
 use super::failure::Failure;
 use super::namespace;
 use super::plan::{self, Step};
 use super::wire::Array;
-use crate::change::{ChangeSet, Schema};
+use crate::change::{ChangeSet, Schema, Stage};
 use crate::checkpoint::{Advance, Generation};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
@@ -35,19 +37,37 @@ pub(super) struct PostgresWriter {
     schema: Arc<Schema>,
     digest: Arc<str>,
     connection: Option<PgConnection>,
+    session: Session,
     texts: HashMap<Signature, Arc<str>>,
     short_texts: HashMap<(Vec<Signature>, bool), Arc<str>>,
 }
 
+/// How a writer's connection differs from the others.
+#[derive(Clone, Copy)]
+pub(super) struct Session {
+    /// How long a commit may take.
+    pub(super) limit: Duration,
+    /// Settings to make once it is connected; none where empty.
+    pub(super) settings: &'static str,
+}
+
 /// How an attempt ended that did not commit.
-enum End {
+pub(super) enum End {
     Fenced(Vec<TopicPartition>),
     Failed(Failure),
     Unknown(Failure),
+    /// Somebody else writes to the tables that a bulk load takes itself to be alone in; nothing was written.
+    NotAlone,
+}
+
+impl From<Failure> for End {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure)
+    }
 }
 
 /// Everything that a commit sends.
-struct Plan {
+pub(super) struct Plan {
     advances: Vec<Advance>,
     /// Projection, generation and plugin digest for the fence.
     generation: Generation,
@@ -56,6 +76,7 @@ struct Plan {
     locks: Vec<i64>,
     /// One text for all steps, or one for each.
     texts: Texts,
+    bulk: Option<Bulk>,
 }
 
 enum Texts {
@@ -64,22 +85,46 @@ enum Texts {
 }
 
 impl PostgresWriter {
-    pub(super) fn new(database: Arc<Database>, generation: Generation, schema: Arc<Schema>, digest: String) -> Self {
+    pub(super) fn new(
+        database: Arc<Database>,
+        generation: Generation,
+        schema: Arc<Schema>,
+        digest: String,
+        session: Session,
+    ) -> Self {
         Self {
             database,
             generation,
             schema,
             digest: digest.into(),
             connection: None,
+            session,
             texts: HashMap::new(),
             short_texts: HashMap::new(),
         }
     }
 
-    /// Turns a change set into statements.
-    fn plan(&mut self, set: &ChangeSet) -> Result<Plan, SinkError> {
-        let rows = plan::rows(set, &self.schema, &self.generation);
-        if set.advances.is_empty() || !rows.steps.iter().all(Step::is_even) {
+    pub(super) fn generation(&self) -> &Generation {
+        &self.generation
+    }
+
+    pub(super) fn schema(&self) -> &Arc<Schema> {
+        &self.schema
+    }
+
+    pub(super) fn database(&self) -> &Arc<Database> {
+        &self.database
+    }
+
+    /// Turns the stages of a change set into statements; with what a bulk load does beside them it is never the short form.
+    pub(super) fn plan(
+        &mut self,
+        advances: &[Advance],
+        stages: &[Stage],
+        bulk: Option<Bulk>,
+    ) -> Result<Plan, SinkError> {
+        let rows = plan::rows(stages, &self.schema, &self.generation);
+        if advances.is_empty() || !rows.steps.iter().all(Step::is_even) {
             return Err(SinkError {
                 kind: ErrorKind::Fatal,
                 code: "bug",
@@ -92,7 +137,7 @@ impl PostgresWriter {
         let namespace = namespace(&self.generation);
         let schema = &self.schema;
         let mut short = None;
-        if rows.short {
+        if rows.short && bulk.is_none() {
             let key =
                 (rows.steps.iter().map(|step| step.signature.clone()).collect::<Vec<_>>(), !rows.locks.is_empty());
             short = self.short_texts.get(&key).cloned();
@@ -118,54 +163,81 @@ impl PostgresWriter {
                     .collect(),
             ),
         };
-        let mut advances = set.advances.clone();
+        let mut advances = advances.to_vec();
         advances.sort_by(|a, b| a.partition.cmp(&b.partition));
         let (generation, digest) = (self.generation.clone(), Arc::clone(&self.digest));
-        Ok(Plan { advances, generation, digest, steps: rows.steps, locks: rows.locks, texts })
+        Ok(Plan { advances, generation, digest, steps: rows.steps, locks: rows.locks, texts, bulk })
+    }
+
+    /// Sends everything, and tells how it ended.
+    pub(super) async fn send(&mut self, plan: Plan) -> Result<(), End> {
+        let plan = Arc::new(plan);
+        let mut retried = false;
+        loop {
+            let connection = match self.connection.take() {
+                Some(connection) => connection,
+                None => self.connect().await?,
+            };
+            let work = run(connection, Arc::clone(&plan));
+            let limit = self.session.limit;
+            let (connection, result) = match bounded(Some(limit), work).await {
+                Ok(ended) => ended,
+                Err(Overdue) => {
+                    return Err(End::Unknown(Failure::Sink(SinkError {
+                        kind: ErrorKind::Transient,
+                        code: "commit_overdue",
+                        message: format!("{}: no answer from {} within {limit:?}", self.tried(), self.database.place()),
+                    })));
+                }
+            };
+            self.connection = connection;
+            match result {
+                Err(End::Failed(failure)) if failure.stale() => {
+                    // The tables changed under what this connection has prepared; another one prepares anew.
+                    self.connection = None;
+                    if retried {
+                        return Err(End::Failed(failure));
+                    }
+                    retried = true;
+                }
+                other => return other,
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<PgConnection, Failure> {
+        let mut connection = self.database.connect().await?;
+        if !self.session.settings.is_empty() {
+            sqlx::raw_sql(self.session.settings).execute(&mut connection).await?;
+        }
+        Ok(connection)
+    }
+
+    fn tried(&self) -> String {
+        format!("writing {}", self.generation)
+    }
+
+    /// How an attempt ended, for the runner.
+    pub(super) fn error(&self, end: End) -> CommitError {
+        let tried = self.tried();
+        match end {
+            End::Fenced(partitions) => CommitError::Fenced(partitions),
+            End::Unknown(failure) => CommitError::Unknown(failure.into_sink_error(&tried)),
+            End::Failed(failure) => CommitError::Failed(failure.into_sink_error(&tried)),
+            End::NotAlone => CommitError::Failed(SinkError {
+                kind: ErrorKind::Transient,
+                code: "database_conflict",
+                message: format!("{tried}: somebody else fills it too; it is tried again"),
+            }),
+        }
     }
 
     async fn write(&mut self, set: &ChangeSet) -> Result<(), CommitError> {
         if set.advances.is_empty() && set.is_empty() {
             return Ok(());
         }
-        let plan = Arc::new(self.plan(set)?);
-        let tried = format!("writing {}", self.generation);
-        let mut retried = false;
-        loop {
-            let connection = match self.connection.take() {
-                Some(connection) => connection,
-                None => self.database.connect().await?,
-            };
-            let work = run(connection, Arc::clone(&plan));
-            let limit = self.database.commit_timeout();
-            let (connection, result) = match bounded(Some(limit), work).await {
-                Ok(ended) => ended,
-                Err(Overdue) => {
-                    return Err(CommitError::Unknown(SinkError {
-                        kind: ErrorKind::Transient,
-                        code: "commit_overdue",
-                        message: format!("{tried}: no answer from {} within {limit:?}", self.database.place()),
-                    }));
-                }
-            };
-            self.connection = connection;
-            return match result {
-                Ok(()) => Ok(()),
-                Err(End::Fenced(partitions)) => Err(CommitError::Fenced(partitions)),
-                Err(End::Unknown(failure)) => Err(CommitError::Unknown(failure.into_sink_error(&tried))),
-                Err(End::Failed(failure)) => {
-                    if failure.stale() {
-                        // The tables changed under what this connection has prepared; another one prepares anew.
-                        self.connection = None;
-                        if !retried {
-                            retried = true;
-                            continue;
-                        }
-                    }
-                    Err(CommitError::Failed(failure.into_sink_error(&tried)))
-                }
-            };
-        }
+        let plan = self.plan(&set.advances, &set.stages, None)?;
+        self.send(plan).await.map_err(|end| self.error(end))
     }
 }
 
@@ -181,8 +253,18 @@ async fn run(mut connection: PgConnection, plan: Arc<Plan>) -> (Option<PgConnect
         Texts::Short(text) => plan.short(&mut connection, text).await,
         Texts::Long(texts) => plan.long(&mut connection, texts).await,
     };
+    let result = match result {
+        // The tables of a generation that is not written any longer may be gone.
+        Err(End::Failed(failure)) if matches!(failure.code(), Some("42P01" | "3F000")) => {
+            match plan.misses(&mut connection).await {
+                Ok(missed) if !missed.is_empty() => Err(End::Fenced(missed)),
+                _ => Err(End::Failed(failure)),
+            }
+        }
+        other => other,
+    };
     let fit = match &result {
-        Ok(()) | Err(End::Fenced(_)) => true,
+        Ok(()) | Err(End::Fenced(_) | End::NotAlone) => true,
         Err(End::Failed(failure)) => !failure.lost(),
         Err(End::Unknown(_)) => false,
     };
@@ -212,8 +294,8 @@ impl Plan {
     /// Fence, rows and commit, one after the other.
     async fn long(&self, connection: &mut PgConnection, texts: &[Arc<str>]) -> Result<(), End> {
         sqlx::raw_sql("BEGIN").execute(&mut *connection).await.map_err(|error| End::Failed(error.into()))?;
-        let fenced = match self.rows(connection, texts).await {
-            Ok(fenced) => fenced,
+        let wrote = match self.rows(connection, texts).await {
+            Ok(wrote) => wrote,
             Err(failure) => {
                 if !failure.lost() {
                     rollback(connection).await?;
@@ -221,9 +303,16 @@ impl Plan {
                 return Err(End::Failed(failure));
             }
         };
-        if fenced {
-            rollback(connection).await?;
-            return self.missed(connection).await;
+        match wrote {
+            Wrote::All => {}
+            Wrote::Fenced => {
+                rollback(connection).await?;
+                return self.missed(connection).await;
+            }
+            Wrote::NotAlone => {
+                rollback(connection).await?;
+                return Err(End::NotAlone);
+            }
         }
         match sqlx::raw_sql("COMMIT").execute(&mut *connection).await.map_err(Failure::from) {
             Ok(_) => Ok(()),
@@ -233,11 +322,19 @@ impl Plan {
         }
     }
 
-    /// Fence and rows in an open transaction; whether the fence was missed.
-    async fn rows(&self, connection: &mut PgConnection, texts: &[Arc<str>]) -> Result<bool, Failure> {
+    /// Fence and rows in an open transaction.
+    async fn rows(&self, connection: &mut PgConnection, texts: &[Arc<str>]) -> Result<Wrote, Failure> {
+        if let Some(bulk) = &self.bulk
+            && !bulk.is_alone(connection, &self.generation).await?
+        {
+            return Ok(Wrote::NotAlone);
+        }
         let fence = sqlx::query_with(AssertSqlSafe(sql::fence()), self.fence_arguments()?);
         if fence.execute(&mut *connection).await?.rows_affected() != self.advances.len() as u64 {
-            return Ok(true);
+            return Ok(Wrote::Fenced);
+        }
+        if let Some(bulk) = &self.bulk {
+            bulk.make_keys(connection).await?;
         }
         if !self.locks.is_empty() {
             let mut arguments = PgArguments::default();
@@ -253,21 +350,28 @@ impl Plan {
             }
             sqlx::query_with(AssertSqlSafe(Arc::clone(text)), arguments).execute(&mut *connection).await?;
         }
-        Ok(false)
+        if let Some(bulk) = &self.bulk {
+            bulk.write(connection).await?;
+        }
+        Ok(Wrote::All)
     }
 
     /// Finds out which partitions the fence stopped, once nothing of the commit is left.
     async fn missed(&self, connection: &mut PgConnection) -> Result<(), End> {
-        let arguments = self.fence_arguments().map_err(End::Failed)?;
-        let query = sqlx::query_with(AssertSqlSafe(sql::fence_misses()), arguments);
-        let rows = query.fetch_all(&mut *connection).await.map_err(|error| End::Failed(error.into()))?;
-        let missed = rows.iter().map(|row| Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?)));
-        let missed: Vec<_> = missed.collect::<Result<_, sqlx::Error>>().map_err(|error| End::Failed(error.into()))?;
+        let missed = self.misses(connection).await?;
         if missed.is_empty() {
             // It held again a moment later: all of them are to be read anew.
             return Err(End::Fenced(self.advances.iter().map(|advance| advance.partition.clone()).collect()));
         }
         Err(End::Fenced(missed))
+    }
+
+    /// The partitions whose checkpoints do not stand where the commit expects them.
+    async fn misses(&self, connection: &mut PgConnection) -> Result<Vec<TopicPartition>, Failure> {
+        let query = sqlx::query_with(AssertSqlSafe(sql::fence_misses()), self.fence_arguments()?);
+        let rows = query.fetch_all(&mut *connection).await?;
+        let missed = rows.iter().map(|row| Ok(TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?)));
+        missed.collect()
     }
 
     fn fence_arguments(&self) -> Result<PgArguments, Failure> {
@@ -285,13 +389,20 @@ impl Plan {
     }
 }
 
+/// How far the statements of a transaction came.
+enum Wrote {
+    All,
+    Fenced,
+    NotAlone,
+}
+
 /// Ends a transaction without a trace. Where that fails the connection is lost, and the server does it.
 async fn rollback(connection: &mut PgConnection) -> Result<(), End> {
     sqlx::raw_sql("ROLLBACK").execute(connection).await.map(|_| ()).map_err(|error| End::Failed(error.into()))
 }
 
 /// Encodes one parameter.
-fn add<'v, T>(arguments: &mut PgArguments, value: T) -> Result<(), Failure>
+pub(super) fn add<'v, T>(arguments: &mut PgArguments, value: T) -> Result<(), Failure>
 where
     T: sqlx::Encode<'v, sqlx::Postgres> + sqlx::Type<sqlx::Postgres>,
 {

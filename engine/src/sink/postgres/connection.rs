@@ -162,6 +162,60 @@ impl Database {
         }
     }
 
+    /// Runs `work` in a transaction, and commits it where `work` succeeds; once, whatever happens. `begin` begins it.
+    pub(super) async fn transaction<T, W>(
+        self: &Arc<Self>,
+        limit: Duration,
+        begin: &'static str,
+        work: W,
+    ) -> Result<T, Failure>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+    {
+        let database = Arc::clone(self);
+        let task = async move {
+            let idle = database.idle().pop();
+            let mut ready = None;
+            if let Some(mut connection) = idle
+                && sqlx::raw_sql(begin).execute(&mut connection).await.is_ok()
+            {
+                ready = Some(connection);
+            }
+            let mut connection = match ready {
+                Some(connection) => connection,
+                None => {
+                    let mut connection = database.connect().await?;
+                    sqlx::raw_sql(begin).execute(&mut connection).await?;
+                    connection
+                }
+            };
+            let result = match work(&mut connection).await {
+                Ok(done) => {
+                    sqlx::raw_sql("COMMIT").execute(&mut connection).await?;
+                    Ok(done)
+                }
+                Err(failure) => {
+                    // Where there is no way back the connection is lost, and the server ends the transaction.
+                    if sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.is_err() {
+                        return Err(failure);
+                    }
+                    Err(failure)
+                }
+            };
+            database.give_back(connection);
+            result
+        };
+        match bounded(Some(limit), task).await {
+            Ok(result) => result,
+            Err(Overdue) => Err(Failure::Sink(SinkError {
+                kind: ErrorKind::Transient,
+                code: "database_timeout",
+                message: format!("no answer from {} in time; it is tried again", self.place),
+            })),
+        }
+    }
+
     /// Runs `work` on a new connection.
     pub(super) async fn run_fresh<T, W>(
         self: &Arc<Self>,
@@ -175,6 +229,24 @@ impl Database {
     {
         self.idle().clear();
         self.run(Some(limit), tried, work).await
+    }
+
+    /// Runs `work`, which takes its time, on a connection of its own that nothing is left of.
+    pub(super) async fn run_apart<T, W>(self: &Arc<Self>, tried: String, work: W) -> Result<T, SinkError>
+    where
+        T: Send + 'static,
+        W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
+    {
+        let database = Arc::clone(self);
+        let message = tried.clone();
+        let task = async move {
+            let mut connection = database.connect().await?;
+            work(&mut connection).await.map_err(|failure| failure.into_sink_error(&tried))
+        };
+        bounded(None, task).await.unwrap_or_else(|Overdue| {
+            let message = format!("{message}: the work was ended before its time; it is tried again");
+            Err(SinkError { kind: ErrorKind::Transient, code: "database_timeout", message })
+        })
     }
 
     /// Says goodbye on all idle connections.

@@ -6,7 +6,7 @@
 use sqlx::postgres::{PgDatabaseError, PgSeverity};
 
 use crate::error::ErrorKind;
-use crate::sink::SinkError;
+use crate::sink::{OrderError, Refusal, SinkError};
 
 /// Why a piece of work on a connection failed.
 #[derive(Debug)]
@@ -15,6 +15,17 @@ pub(super) enum Failure {
     Sql(sqlx::Error),
     /// We say so.
     Sink(SinkError),
+    /// An order is not carried out.
+    Refused(Refusal),
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(refusal) => Self::Refused(refusal),
+            OrderError::Failed(error) => Self::Sink(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Failure {
@@ -53,7 +64,25 @@ impl Failure {
     pub(super) fn code(&self) -> Option<&str> {
         match self {
             Self::Sql(error) => database_error(error).map(PgDatabaseError::code),
-            Self::Sink(_) => None,
+            Self::Sink(_) | Self::Refused(_) => None,
+        }
+    }
+
+    /// What an order tells of it; `tried` says what was attempted.
+    pub(super) fn into_order_error(self, tried: &str) -> OrderError {
+        match self {
+            Self::Refused(refusal) => OrderError::Refused(refusal),
+            other => OrderError::Failed(other.into_sink_error(tried)),
+        }
+    }
+
+    /// What the server said beside its code: message and detail.
+    pub(super) fn said(&self) -> String {
+        let Self::Sql(error) = self else { return String::new() };
+        let Some(error) = database_error(error) else { return String::new() };
+        match error.detail() {
+            Some(detail) => format!("{} ({})", error.message(), detail.replace('\n', "; ")),
+            None => error.message().to_owned(),
         }
     }
 
@@ -61,6 +90,9 @@ impl Failure {
     pub(super) fn into_sink_error(self, tried: &str) -> SinkError {
         let error = match self {
             Self::Sink(error) => return error,
+            Self::Refused(Refusal { code, message, .. }) => {
+                return SinkError { kind: ErrorKind::Fatal, code, message };
+            }
             Self::Sql(error) => error,
         };
         match database_error(&error) {

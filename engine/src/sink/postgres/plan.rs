@@ -3,10 +3,9 @@
 //! Invariants: steps stand in the order of stages, then tables, then actions; keys are sorted within a step; all arrays of a
 //! step are of one length, because the server fills up a shorter one with nulls and says nothing.
 
-use sha2::{Digest as _, Sha256};
-
+use super::catalog::lock_key;
 use super::wire::Array;
-use crate::change::{Cell, ChangeSet, Key, RowChange, Schema, Sum, TableChanges};
+use crate::change::{Cell, Key, RowChange, Schema, Stage, Sum, TableChanges};
 use crate::checkpoint::Generation;
 use crate::sink::sql::{self, Action, CellKind, Signature};
 
@@ -34,12 +33,12 @@ pub(super) struct Rows {
     pub(super) short: bool,
 }
 
-/// Sorts, groups and encodes the rows of a change set.
-pub(super) fn rows(set: &ChangeSet, schema: &Schema, generation: &Generation) -> Rows {
+/// Sorts, groups and encodes the rows of a change set's stages.
+pub(super) fn rows(stages: &[Stage], schema: &Schema, generation: &Generation) -> Rows {
     let mut steps = Vec::new();
     let mut locks = Vec::new();
-    let mut short = set.stages.len() <= 1;
-    for stage in &set.stages {
+    let mut short = stages.len() <= 1;
+    for stage in stages {
         for (table, changes) in stage.tables.iter().enumerate() {
             if changes.delete_prefixes.is_empty() && changes.rows.is_empty() {
                 continue;
@@ -47,7 +46,8 @@ pub(super) fn rows(set: &ChangeSet, schema: &Schema, generation: &Generation) ->
             // One statement sees one snapshot: a row can't come back in it under the key that it deletes.
             short &= changes.delete_prefixes.is_empty() || changes.rows.is_empty();
             if sql::needs_table_lock(schema, table) {
-                locks.push(lock_key(generation, &schema.descriptor.tables[schema.tables[table].index].name));
+                let name = &schema.descriptor.tables[schema.tables[table].index].name;
+                locks.push(lock_key("table", &format!("{}_g{}.{name}", generation.projection, generation.number)));
             }
             table_steps(table, changes, schema, &mut steps);
         }
@@ -57,12 +57,6 @@ pub(super) fn rows(set: &ChangeSet, schema: &Schema, generation: &Generation) ->
     let few = steps.len() <= SHORT_STEPS_MAX && steps.iter().map(|step| step.rows).sum::<i32>() <= SHORT_ROWS_MAX;
     let checks = steps.iter().any(|step| matches!(step.signature.action, Action::Check { .. }));
     Rows { steps, locks, short: short && few && !checks }
-}
-
-/// The number of a table's lock, the same in every engine.
-fn lock_key(generation: &Generation, table: &str) -> i64 {
-    let digest = Sha256::digest(format!("laterna table {}_g{}.{table}", generation.projection, generation.number));
-    digest.iter().take(8).fold(0_i64, |key, byte| (key << 8) | i64::from(*byte))
 }
 
 /// The steps of one table in one stage.

@@ -15,6 +15,32 @@ const EPOCH_MICROSECONDS: i64 = 946_684_800_000_000;
 /// Days from 1970-01-01 to 2000-01-01.
 const EPOCH_DAYS: i32 = 10_957;
 
+/// The server's number for the type of a column's values.
+pub(super) fn element_oid(column_type: ColumnType) -> u32 {
+    match column_type {
+        ColumnType::Boolean => 16,
+        ColumnType::Integer => 20,
+        ColumnType::Float => 701,
+        ColumnType::Decimal => 1700,
+        ColumnType::Text => 25,
+        ColumnType::Bytes => 17,
+        ColumnType::Timestamp => 1184,
+        ColumnType::Date => 1082,
+        ColumnType::Uuid => 2950,
+        ColumnType::Json => 3802,
+    }
+}
+
+/// An instant in microseconds since 1970, as a `timestamptz`.
+pub(super) fn instant(micros: i64) -> [u8; 8] {
+    micros.saturating_sub(EPOCH_MICROSECONDS).to_be_bytes()
+}
+
+/// The instant of a `timestamptz`, in microseconds since 1970.
+pub(super) fn micros(wire: i64) -> i64 {
+    wire.saturating_add(EPOCH_MICROSECONDS)
+}
+
 /// One parameter: the values of a column, one a row.
 pub(super) struct Array {
     array_oid: u32,
@@ -35,19 +61,19 @@ impl Array {
 
     /// An empty column.
     pub(super) fn of(column_type: ColumnType) -> Self {
-        let (element, array) = match column_type {
-            ColumnType::Boolean => (16, 1000),
-            ColumnType::Integer => (20, 1016),
-            ColumnType::Float => (701, 1022),
-            ColumnType::Decimal => (1700, 1231),
-            ColumnType::Text => (25, 1009),
-            ColumnType::Bytes => (17, 1001),
-            ColumnType::Timestamp => (1184, 1185),
-            ColumnType::Date => (1082, 1182),
-            ColumnType::Uuid => (2950, 2951),
-            ColumnType::Json => (3802, 3807),
+        let array = match column_type {
+            ColumnType::Boolean => 1000,
+            ColumnType::Integer => 1016,
+            ColumnType::Float => 1022,
+            ColumnType::Decimal => 1231,
+            ColumnType::Text => 1009,
+            ColumnType::Bytes => 1001,
+            ColumnType::Timestamp => 1185,
+            ColumnType::Date => 1182,
+            ColumnType::Uuid => 2951,
+            ColumnType::Json => 3807,
         };
-        Self::new(element, array)
+        Self::new(element_oid(column_type), array)
     }
 
     /// Whole numbers of 32 bits, which no column has, but the engine's own tables do.
@@ -91,14 +117,12 @@ impl Array {
     }
 
     fn element(&mut self, bytes: &[u8]) {
-        // A value is far smaller than 2 GiB: the sandbox that made it has less memory, and columns are split before that.
-        self.bytes.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
-        self.bytes.extend_from_slice(bytes);
+        put(bytes, &mut self.bytes);
         self.len += 1;
     }
 
     fn push_null(&mut self) {
-        self.bytes.extend_from_slice(&(-1_i32).to_be_bytes());
+        put_null(&mut self.bytes);
         self.len += 1;
     }
 
@@ -111,43 +135,82 @@ impl Array {
     }
 
     pub(super) fn push_decimal(&mut self, value: &Decimal) {
-        let start = self.begin();
-        numeric_to_wire(&value.to_string(), &mut self.bytes);
-        self.end(start);
+        put_decimal(value, &mut self.bytes);
+        self.len += 1;
     }
 
     /// Adds a value of the column's type.
     pub(super) fn push(&mut self, value: &Value) {
-        match value {
-            Value::Null => self.push_null(),
-            Value::Boolean(value) => self.element(&[u8::from(*value)]),
-            Value::Integer(value) => self.push_integer(*value),
-            Value::Float(value) => self.push_float(*value),
-            Value::Decimal(value) => self.push_decimal(value),
-            Value::Text(value) => self.element(value.as_bytes()),
-            Value::Bytes(value) => self.element(value),
-            Value::Timestamp(value) => self.element(&(value.saturating_sub(EPOCH_MICROSECONDS)).to_be_bytes()),
-            Value::Date(value) => self.element(&(value.saturating_sub(EPOCH_DAYS)).to_be_bytes()),
-            Value::Uuid(value) => self.element(value),
-            Value::Json(value) => {
-                let start = self.begin();
-                self.bytes.push(1); // the version of the format
-                self.bytes.extend_from_slice(value.as_bytes());
-                self.end(start);
-            }
-        }
-    }
-
-    /// Leaves room for an element's length, which [`Array::end`] fills in.
-    fn begin(&mut self) -> usize {
-        self.bytes.extend_from_slice(&[0; 4]);
-        self.bytes.len()
-    }
-
-    fn end(&mut self, start: usize) {
-        let length = (self.bytes.len() - start) as i32;
-        self.bytes[start - 4..start].copy_from_slice(&length.to_be_bytes());
+        put_value(value, &mut self.bytes);
         self.len += 1;
+    }
+}
+
+/// Whole rows for `COPY .. (FORMAT binary)`.
+pub(super) struct CopyRows {
+    bytes: Vec<u8>,
+}
+
+impl CopyRows {
+    pub(super) fn new() -> Self {
+        // Signature, flags, length of the header's extension.
+        Self { bytes: b"PGCOPY\n\xff\r\n\0\0\0\0\0\0\0\0\0".to_vec() }
+    }
+
+    /// Adds a row.
+    pub(super) fn push<'v>(&mut self, values: impl ExactSizeIterator<Item = &'v Value>) {
+        // A table has far fewer columns than that.
+        self.bytes.extend_from_slice(&(values.len() as i16).to_be_bytes());
+        values.for_each(|value| put_value(value, &mut self.bytes));
+    }
+
+    /// Everything to send.
+    pub(super) fn finish(mut self) -> Vec<u8> {
+        self.bytes.extend_from_slice(&(-1_i16).to_be_bytes());
+        self.bytes
+    }
+}
+
+/// Writes a value as elements of arrays and fields of rows have it: its length, then its bytes.
+fn put(bytes: &[u8], out: &mut Vec<u8>) {
+    // A value is far smaller than 2 GiB: the sandbox that made it has less memory, and columns are split before that.
+    out.extend_from_slice(&(bytes.len() as i32).to_be_bytes());
+    out.extend_from_slice(bytes);
+}
+
+fn put_null(out: &mut Vec<u8>) {
+    out.extend_from_slice(&(-1_i32).to_be_bytes());
+}
+
+/// Writes what `write` writes, with its length before it.
+fn put_with(out: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) {
+    out.extend_from_slice(&[0; 4]);
+    let start = out.len();
+    write(out);
+    let length = (out.len() - start) as i32;
+    out[start - 4..start].copy_from_slice(&length.to_be_bytes());
+}
+
+fn put_decimal(value: &Decimal, out: &mut Vec<u8>) {
+    put_with(out, |out| numeric_to_wire(&value.to_string(), out));
+}
+
+fn put_value(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Null => put_null(out),
+        Value::Boolean(value) => put(&[u8::from(*value)], out),
+        Value::Integer(value) => put(&value.to_be_bytes(), out),
+        Value::Float(value) => put(&value.to_be_bytes(), out),
+        Value::Decimal(value) => put_decimal(value, out),
+        Value::Text(value) => put(value.as_bytes(), out),
+        Value::Bytes(value) => put(value, out),
+        Value::Timestamp(value) => put(&instant(*value), out),
+        Value::Date(value) => put(&(value.saturating_sub(EPOCH_DAYS)).to_be_bytes(), out),
+        Value::Uuid(value) => put(value, out),
+        Value::Json(value) => put_with(out, |out| {
+            out.push(1); // the version of the format
+            out.extend_from_slice(value.as_bytes());
+        }),
     }
 }
 

@@ -1,21 +1,18 @@
-//! What the engine keeps in the file beside the rows: its own tables `laterna_*`, and each projection's generations.
+//! What the engine keeps in the file beside the rows: its own tables `laterna_*`, and how checkpoints are taken over.
 //!
-//! Invariants: the engine's tables change by numbered, forward-only steps; a file from a newer engine is refused. A name in
-//! the file that the engine did not create is never touched.
+//! Invariant: the engine's tables change by numbered, forward-only steps; a file from a newer engine is refused.
 
-use serde_json::Value as Json;
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
 use super::failure::{Failure, refused};
-use super::text::{self, statement};
-use crate::change::{Schema, Table};
+use super::text::statement;
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::event::TopicPartition;
-use crate::sink::{Opened, stored};
 
 /// The steps from an empty file to what this build works with; a step never changes once it was released.
-const STEPS: &[&str] = &["
+pub(super) const STEPS: &[&str] = &[
+    "
 CREATE TABLE laterna_generation (
     projection TEXT NOT NULL,
     generation INTEGER NOT NULL,
@@ -53,7 +50,76 @@ CREATE TABLE laterna_parked (
     parked_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
     PRIMARY KEY (projection, generation, topic, partition, \"offset\")
 ) STRICT;
-"];
+",
+    "
+ALTER TABLE laterna_generation ADD COLUMN writable INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE laterna_generation ADD COLUMN stored INTEGER NOT NULL DEFAULT 1;
+ALTER TABLE laterna_generation ADD COLUMN collect_at TEXT;
+UPDATE laterna_generation SET writable = 0 WHERE state = 'retired';
+CREATE TABLE laterna_projection (
+    projection TEXT PRIMARY KEY NOT NULL,
+    desired TEXT NOT NULL CHECK (desired IN ('running', 'paused', 'stopped')),
+    reason TEXT,
+    plugin_file TEXT NOT NULL,
+    plugin_digest TEXT NOT NULL,
+    restarts INTEGER NOT NULL DEFAULT 0,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+) STRICT;
+INSERT INTO laterna_projection (projection, desired, plugin_file, plugin_digest)
+    SELECT projection, 'running', '', plugin_digest FROM laterna_generation WHERE state = 'live';
+CREATE TABLE laterna_build (
+    digest TEXT PRIMARY KEY NOT NULL,
+    projection TEXT NOT NULL,
+    revision INTEGER NOT NULL,
+    file TEXT NOT NULL,
+    bytes BLOB NOT NULL,
+    stored_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))
+) STRICT;
+CREATE TABLE laterna_rebuild (
+    id TEXT PRIMARY KEY NOT NULL,
+    projection TEXT NOT NULL,
+    generation INTEGER NOT NULL,
+    from_generation INTEGER NOT NULL,
+    plugin_digest TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN
+        ('filling', 'indexing', 'catching-up', 'ready', 'switching', 'switched', 'cancelled', 'failed')),
+    switch TEXT NOT NULL CHECK (switch IN ('auto', 'manual')),
+    max_rate INTEGER,
+    forced INTEGER NOT NULL,
+    targets TEXT NOT NULL,
+    reason TEXT,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    updated_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    finished_at TEXT
+) STRICT;
+CREATE UNIQUE INDEX laterna_rebuild_active ON laterna_rebuild (projection)
+    WHERE state NOT IN ('switched', 'cancelled', 'failed');
+CREATE TABLE laterna_audit (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    actor TEXT NOT NULL,
+    role TEXT NOT NULL,
+    source TEXT NOT NULL,
+    action TEXT NOT NULL,
+    projection TEXT NOT NULL,
+    plugin_digest TEXT,
+    detail TEXT NOT NULL,
+    before TEXT NOT NULL,
+    after TEXT NOT NULL
+) STRICT;
+CREATE INDEX laterna_audit_projection ON laterna_audit (projection, id);
+CREATE TABLE laterna_request (
+    actor TEXT NOT NULL,
+    key TEXT NOT NULL,
+    fingerprint TEXT NOT NULL,
+    done TEXT NOT NULL,
+    created_at TEXT NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now')),
+    PRIMARY KEY (actor, key)
+) STRICT;
+CREATE INDEX laterna_request_created_at ON laterna_request (created_at);
+",
+];
 
 /// Brings the engine's own tables up to date.
 pub(super) async fn migrate(connection: &mut SqliteConnection, place: &str) -> Result<(), Failure> {
@@ -94,184 +160,9 @@ pub(super) async fn migrate(connection: &mut SqliteConnection, place: &str) -> R
 }
 
 /// Whether anything in the file has this name; SQLite's names do not tell cases apart.
-async fn taken(connection: &mut SqliteConnection, name: &str) -> Result<bool, Failure> {
+pub(super) async fn taken(connection: &mut SqliteConnection, name: &str) -> Result<bool, Failure> {
     let found = statement("SELECT 1 FROM sqlite_schema WHERE name = ? COLLATE NOCASE").bind(name.to_owned());
     Ok(found.fetch_optional(&mut *connection).await?.is_some())
-}
-
-/// Makes the live generation ready, as [`crate::sink::Sink::open`] says.
-pub(super) async fn open(connection: &mut SqliteConnection, schema: &Schema, digest: &str) -> Result<Opened, Failure> {
-    let projection = &schema.descriptor.name;
-    let rows = statement(
-        "SELECT generation, state = 'live', revision, descriptor FROM laterna_generation WHERE projection = ? ORDER BY generation",
-    )
-    .bind(projection.clone())
-    .fetch_all(&mut *connection)
-    .await?;
-    let mut highest = 0;
-    for row in &rows {
-        let number = row.try_get::<u32, _>(0)?;
-        highest = highest.max(number);
-        if row.try_get(1)? {
-            let generation = Generation { projection: projection.clone(), number };
-            let before = (row.try_get::<i64, _>(2)?, row.try_get::<String, _>(3)?);
-            return reopen(connection, schema, digest, generation, before).await;
-        }
-    }
-    let generation = Generation { projection: projection.clone(), number: highest.saturating_add(1) };
-    create(connection, schema, digest, &generation).await?;
-    Ok(Opened { generation, created: true })
-}
-
-/// Goes on with a stored generation if it has the same tables.
-async fn reopen(
-    connection: &mut SqliteConnection,
-    schema: &Schema,
-    digest: &str,
-    generation: Generation,
-    (revision, descriptor): (i64, String),
-) -> Result<Opened, Failure> {
-    let before: Json = serde_json::from_str(&descriptor).unwrap_or(Json::Null);
-    let next = revert_or_drop(&generation, &before);
-    let differences = stored::differences(&before, schema);
-    if let Some(first) = differences.first() {
-        let more = if differences.len() > 1 { format!(" (and {} more)", differences.len() - 1) } else { String::new() };
-        return Err(refused(
-            "schema_changed",
-            format!("{generation} was built with other tables than the plugin now declares: {first}{more}; {next}"),
-        ));
-    }
-    let declared = schema.descriptor.revision;
-    if revision != i64::from(declared) {
-        return Err(refused(
-            "schema_changed",
-            format!(
-                "{generation} was built by revision {revision}, and the plugin is now revision {declared}: the meaning of \
-                 its rows has changed; {next}"
-            ),
-        ));
-    }
-    for table in &schema.descriptor.tables {
-        for name in [&text::stored_name(&generation, table), &table.name] {
-            if !taken(connection, name).await? {
-                return Err(refused(
-                    "table_missing",
-                    format!("{generation}: {name:?} is gone, dropped by somebody; restore it, or {next}"),
-                ));
-            }
-        }
-    }
-    statement(
-        "UPDATE laterna_generation SET plugin_digest = ?, descriptor = ?, updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') \
-         WHERE projection = ? AND generation = ?",
-    )
-    .bind(digest.to_owned())
-    .bind(stored_descriptor(schema)?)
-    .bind(generation.projection.clone())
-    .bind(generation.number)
-    .execute(&mut *connection)
-    .await?;
-    Ok(Opened { generation, created: false })
-}
-
-/// What a person can do about a generation that does not fit, with the exact statements.
-fn revert_or_drop(generation: &Generation, descriptor: &Json) -> String {
-    use std::fmt::Write as _;
-    let mut drops = String::new();
-    for name in table_names(descriptor) {
-        let (view, table) = (text::quote(name), text::quote(&format!("{name}__g{}", generation.number)));
-        // Writing to a String cannot fail.
-        write!(drops, "DROP VIEW IF EXISTS {view}; DROP TABLE IF EXISTS {table}; ").ok();
-    }
-    let projection = text::literal(&generation.projection);
-    format!(
-        "rebuilds are not there yet: put the former build back, or drop what was built and start from the beginning of the \
-         log: BEGIN; {drops}DELETE FROM laterna_checkpoint WHERE projection = {projection}; \
-         DELETE FROM laterna_parked WHERE projection = {projection}; \
-         DELETE FROM laterna_generation WHERE projection = {projection}; COMMIT;"
-    )
-}
-
-fn table_names(descriptor: &Json) -> impl Iterator<Item = &str> {
-    let tables = descriptor.get("tables").and_then(Json::as_array);
-    tables.into_iter().flatten().filter_map(|table| table.get("name")?.as_str())
-}
-
-/// Makes tables, indexes, views and the record of a generation.
-async fn create(
-    connection: &mut SqliteConnection,
-    schema: &Schema,
-    digest: &str,
-    generation: &Generation,
-) -> Result<(), Failure> {
-    for table in &schema.descriptor.tables {
-        let name = text::stored_name(generation, table);
-        refuse_taken(connection, generation, table, &name).await?;
-        // The view of an earlier generation of this projection gives way.
-        match owner(connection, &table.name).await? {
-            Some(owner) if owner == generation.projection => {
-                let drop = format!("DROP VIEW IF EXISTS {}", text::quote(&table.name));
-                statement(&drop).execute(&mut *connection).await?;
-            }
-            _ => refuse_taken(connection, generation, table, &table.name).await?,
-        }
-        for create in text::create_table(&name, table).into_iter().chain([text::create_view(&name, table)]) {
-            statement(&create).execute(&mut *connection).await?;
-        }
-    }
-    statement(
-        "INSERT INTO laterna_generation (projection, generation, state, revision, descriptor, plugin_digest) \
-         VALUES (?, ?, 'live', ?, ?, ?)",
-    )
-    .bind(generation.projection.clone())
-    .bind(generation.number)
-    .bind(schema.descriptor.revision)
-    .bind(stored_descriptor(schema)?)
-    .bind(digest.to_owned())
-    .execute(&mut *connection)
-    .await?;
-    Ok(())
-}
-
-async fn refuse_taken(
-    connection: &mut SqliteConnection,
-    generation: &Generation,
-    table: &Table,
-    name: &str,
-) -> Result<(), Failure> {
-    if !taken(connection, name).await? {
-        return Ok(());
-    }
-    let whose = match owner(connection, &table.name).await? {
-        Some(other) if other != generation.projection => format!("projection {other:?} has one of this name"),
-        _ => "the database has one of this name that is not the engine's".to_owned(),
-    };
-    Err(refused(
-        "name_taken",
-        format!(
-            "projection {:?} needs {name:?} for its table {:?}, and {whose}; rename one of them, or keep the projections in two databases",
-            generation.projection, table.name
-        ),
-    ))
-}
-
-/// The projection that has a table of this name, and so the view.
-async fn owner(connection: &mut SqliteConnection, table: &str) -> Result<Option<String>, Failure> {
-    let rows = statement("SELECT projection, descriptor FROM laterna_generation ORDER BY state = 'live' DESC")
-        .fetch_all(&mut *connection)
-        .await?;
-    for row in rows {
-        let descriptor: Json = serde_json::from_str(&row.try_get::<String, _>(1)?).unwrap_or(Json::Null);
-        if table_names(&descriptor).any(|name| name == table) {
-            return Ok(Some(row.try_get(0)?));
-        }
-    }
-    Ok(None)
-}
-
-fn stored_descriptor(schema: &Schema) -> Result<String, Failure> {
-    serde_json::to_string(&schema.descriptor)
-        .map_err(|error| refused("descriptor", format!("the descriptor cannot be stored: {error}")))
 }
 
 /// Takes partitions over.
@@ -286,7 +177,7 @@ pub(super) async fn claim(
             "INSERT INTO laterna_checkpoint \
              (projection, generation, topic, partition, next_offset, owner_epoch, topic_id, start_offset) \
              SELECT projection, generation, ?3, ?4, ?5, 1, ?6, ?5 FROM laterna_generation \
-             WHERE projection = ?1 AND generation = ?2 AND state <> 'retired' \
+             WHERE projection = ?1 AND generation = ?2 AND writable \
              ON CONFLICT (projection, generation, topic, partition) DO UPDATE SET owner_epoch = owner_epoch + 1, \
              topic_id = COALESCE(topic_id, excluded.topic_id), updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') \
              RETURNING topic, partition, next_offset, owner_epoch, topic_id",
@@ -303,7 +194,7 @@ pub(super) async fn claim(
             return Err(refused(
                 "generation_retired",
                 format!(
-                    "{generation} is not written any longer: laterna_generation says that it is retired, or has no record of it"
+                    "{generation} is not written any longer: laterna_generation says that it is not writable, or has no record of it"
                 ),
             ));
         };
@@ -326,6 +217,25 @@ pub(super) async fn checkpoints(
     .fetch_all(&mut *connection)
     .await?;
     Ok(rows.iter().map(checkpoint).collect::<Result<_, _>>()?)
+}
+
+/// Where each partition of a generation began.
+pub(super) async fn starts(
+    connection: &mut SqliteConnection,
+    generation: &Generation,
+) -> Result<Vec<(TopicPartition, i64)>, Failure> {
+    let rows = statement(
+        "SELECT topic, partition, start_offset FROM laterna_checkpoint \
+         WHERE projection = ? AND generation = ? ORDER BY topic, partition",
+    )
+    .bind(generation.projection.clone())
+    .bind(generation.number)
+    .fetch_all(&mut *connection)
+    .await?;
+    let start = |row: &sqlx::sqlite::SqliteRow| {
+        Ok((TopicPartition::new(row.try_get::<String, _>(0)?, row.try_get(1)?), row.try_get(2)?))
+    };
+    Ok(rows.iter().map(start).collect::<Result<_, sqlx::Error>>()?)
 }
 
 fn checkpoint(row: &sqlx::sqlite::SqliteRow) -> Result<Checkpoint, sqlx::Error> {

@@ -15,6 +15,7 @@ use crate::change::{Cell, ChangeSet, Key, Row, RowChange, Schema, SchemaTable, T
 use crate::checkpoint::{Advance, Generation};
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
+use crate::sink::comparison::split;
 use crate::sink::{CommitError, SinkError, Writer};
 
 /// How many rows one statement takes: few sizes, so that prepared statements come again. Larger ones gain nothing more.
@@ -115,7 +116,7 @@ async fn fence(
         let done = statement(
             "UPDATE laterna_checkpoint SET next_offset = ?1, plugin_digest = ?2, updated_at = strftime('%Y-%m-%d %H:%M:%f', 'now') \
              WHERE projection = ?3 AND generation = ?4 AND topic = ?5 AND partition = ?6 AND next_offset = ?7 AND owner_epoch = ?8 \
-             AND EXISTS (SELECT 1 FROM laterna_generation WHERE projection = ?3 AND generation = ?4 AND state <> 'retired')",
+             AND EXISTS (SELECT 1 FROM laterna_generation WHERE projection = ?3 AND generation = ?4 AND writable)",
         )
         .bind(advance.next)
         .bind(target.plugin_digest.clone())
@@ -152,10 +153,10 @@ async fn write_stage(connection: &mut SqliteConnection, target: &Target, stage: 
 }
 
 /// A table of a generation.
-struct Place<'a> {
-    stored: String,
-    table: &'a Table,
-    resolved: &'a SchemaTable,
+pub(super) struct Place<'a> {
+    pub(super) stored: String,
+    pub(super) table: &'a Table,
+    pub(super) resolved: &'a SchemaTable,
 }
 
 impl Place<'_> {
@@ -181,13 +182,18 @@ impl Place<'_> {
         self.write(connection, &written).await
     }
 
-    async fn read(&self, connection: &mut SqliteConnection, keys: &[&Key]) -> Result<HashMap<Key, Row>, Failure> {
+    /// The rows under these keys.
+    pub(super) async fn read(
+        &self,
+        connection: &mut SqliteConnection,
+        keys: &[&Key],
+    ) -> Result<HashMap<Key, Row>, Failure> {
         let mut stored = HashMap::with_capacity(keys.len());
         for chunk in chunks(keys) {
             let select = statement(&text::select_keys(&self.stored, self.table, self.resolved, chunk.len()));
             let mut rows = with_keys(select, chunk).fetch(&mut *connection);
             while let Some(row) = rows.try_next().await? {
-                let (key, rest) = text::split(text::decode(&row, self.table)?, self.resolved);
+                let (key, rest) = split(text::decode(&row, self.table)?, self.resolved);
                 stored.insert(key, rest);
             }
         }

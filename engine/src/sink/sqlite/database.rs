@@ -96,6 +96,12 @@ impl Database {
         task.await.unwrap_or_else(|error| Err(End::Unknown(stopped(&error))))
     }
 
+    /// A connection that only reads.
+    pub(super) async fn reader(&self) -> Result<SqliteConnection, Failure> {
+        let options = self.options.clone().create_if_missing(false).pragma("query_only", "1");
+        Ok(options.connect().await?)
+    }
+
     /// Runs `work` on a reading connection of its own.
     pub(super) async fn read<T, F>(self: &Arc<Self>, work: F) -> Result<T, Failure>
     where
@@ -104,8 +110,7 @@ impl Database {
     {
         let database = Arc::clone(self);
         let task = tokio::spawn(async move {
-            let options = database.options.clone().create_if_missing(false).pragma("query_only", "1");
-            let mut connection = options.connect().await?;
+            let mut connection = database.reader().await?;
             let result = work(&mut connection).await;
             connection.close().await?;
             result

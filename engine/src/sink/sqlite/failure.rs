@@ -2,7 +2,7 @@
 
 use crate::error::ErrorKind;
 use crate::event::TopicPartition;
-use crate::sink::SinkError;
+use crate::sink::{OrderError, Refusal, SinkError};
 
 /// Why work on the database ended.
 #[derive(Debug)]
@@ -11,8 +11,19 @@ pub(super) enum Failure {
     Sink(SinkError),
     /// These checkpoints do not stand where the commit expects them.
     Fenced(Vec<TopicPartition>),
+    /// An order is not carried out.
+    Refused(Refusal),
     /// What the database said.
     Database(sqlx::Error),
+}
+
+impl From<OrderError> for Failure {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Refused(refusal) => Failure::Refused(refusal),
+            OrderError::Failed(error) => Failure::Sink(error),
+        }
+    }
 }
 
 impl From<sqlx::Error> for Failure {
@@ -41,11 +52,22 @@ impl Failure {
         }
     }
 
+    /// What an order tells of it; `tried` says what was attempted.
+    pub(super) fn into_order_error(self, tried: &str) -> OrderError {
+        match self {
+            Failure::Refused(refusal) => OrderError::Refused(refusal),
+            other => OrderError::Failed(other.into_sink_error(tried)),
+        }
+    }
+
     /// The failure for people and for the runner; `tried` says what was attempted, and on which file.
     pub(super) fn into_sink_error(self, tried: &str) -> SinkError {
         let result_code = self.result_code();
         let said = match self {
             Failure::Sink(error) => return error,
+            Failure::Refused(Refusal { code, message, .. }) => {
+                return SinkError { kind: ErrorKind::Fatal, code, message };
+            }
             Failure::Fenced(partitions) => format!("{} checkpoint(s) stand elsewhere", partitions.len()),
             Failure::Database(sqlx::Error::Database(error)) => {
                 format!("{} (SQLite code {})", error.message(), error.code().unwrap_or_default())

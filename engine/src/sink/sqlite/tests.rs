@@ -12,7 +12,7 @@ use super::{SqliteSettings, SqliteSink};
 use crate::change::{ColumnType, Index, IndexKind, Schema};
 use crate::error::ErrorKind;
 use crate::sink::contract::{self, Bench, add, bounds, column};
-use crate::sink::{CommitError, Sink as _};
+use crate::sink::{CommitError, Order, OrderError, Sink as _};
 
 async fn sink(folder: &Path) -> SqliteSink {
     SqliteSink::connect(SqliteSettings { path: folder.join("rows.db") }).await.unwrap()
@@ -206,7 +206,7 @@ async fn names_of_others_are_refused() {
 }
 
 #[tokio::test]
-async fn the_remedies_that_messages_name_work() {
+async fn what_does_not_fit_is_refused_and_can_be_dropped() {
     let folder = tempfile::tempdir().unwrap();
     let sink = sink(folder.path()).await;
     let mut bench = Bench::new(&sink, "shop").await;
@@ -220,10 +220,11 @@ async fn the_remedies_that_messages_name_work() {
     assert_eq!(error.code, "schema_changed");
     assert!(error.message.contains("(and 1 more)"), "{error}");
     let mut other = connection(folder.path()).await;
-    run(&mut other, &error.message[error.message.find("BEGIN;").unwrap()..]).await;
+    sink.order(&Order::Drop { projection: "shop".into() }, &contract::asked(None)).await.unwrap();
     assert!(sink.open(&changed, "digest").await.unwrap().created);
-    let indexes = "SELECT group_concat(name) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name LIKE 'shop%'";
-    assert_eq!(text(&mut other, indexes).await, "laterna_index_shop_wide__g1_0");
+    let indexes = "SELECT group_concat(sql) FROM sqlite_schema WHERE type = 'index' AND sql IS NOT NULL AND tbl_name LIKE 'shop%'";
+    let made = text(&mut other, indexes).await;
+    assert!(made.contains("laterna_index_shop_wide__g2_") && made.ends_with("(\"t\", \"i\")"), "{made}");
 
     run(&mut other, "DROP VIEW shop_sums").await;
     let error = sink.open(&changed, "digest").await.unwrap_err();
@@ -236,7 +237,7 @@ async fn a_retired_generation_is_not_written() {
     let sink = sink(folder.path()).await;
     let mut bench = Bench::new(&sink, "shop").await;
     let mut other = connection(folder.path()).await;
-    run(&mut other, "UPDATE laterna_generation SET state = 'retired'").await;
+    run(&mut other, "UPDATE laterna_generation SET state = 'retired', writable = false").await;
     let Err(CommitError::Fenced(fenced)) = bench.commit(&[add("a", 1)]).await else { panic!("not fenced") };
     assert_eq!(fenced.len(), 2);
     let error = sink.claim(&bench.generation, &[bounds(0)]).await.unwrap_err();
@@ -283,4 +284,81 @@ async fn a_full_disk_is_waited_for() {
     limit(1 << 30).await.unwrap();
     bench.commit(&many).await.unwrap();
     assert_eq!(bench.sums().await.len(), 5_001);
+}
+
+#[tokio::test]
+async fn a_file_of_the_first_version_is_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = SqliteConnectOptions::new().filename(folder.path().join("rows.db")).create_if_missing(true);
+    let mut before = options.connect().await.unwrap();
+    run(
+        &mut before,
+        "CREATE TABLE laterna_meta (schema_version INTEGER NOT NULL) STRICT; INSERT INTO laterna_meta VALUES (1)",
+    )
+    .await;
+    run(&mut before, super::catalog::STEPS[0]).await;
+    let generations = "INSERT INTO laterna_generation (projection, generation, state, revision, descriptor, plugin_digest) \
+                       VALUES ('shop', 1, 'retired', 1, '{}', 'old'), ('shop', 2, 'live', 1, '{}', 'new')";
+    run(&mut before, generations).await;
+    drop(before);
+    let registry = sink(folder.path()).await.registry().await.unwrap();
+    let projection = &registry.projections[0];
+    assert_eq!((&*projection.name, projection.desired.name(), &*projection.plugin_digest), ("shop", "running", "new"));
+    let writable: Vec<_> = registry.generations.iter().map(|one| (one.number, one.writable, one.stored)).collect();
+    assert_eq!(writable, [(1, false, true), (2, true, true)]);
+}
+
+/// A rebuilt generation may take new names, as long as nobody has them; readers see the one that is switched to.
+#[tokio::test]
+async fn names_of_a_rebuild_are_held_from_its_beginning() {
+    let folder = tempfile::tempdir().unwrap();
+    let sink = sink(folder.path()).await;
+    let mut bench = Bench::new(&sink, "shop").await;
+    bench.commit(&[add("a", 1)]).await.unwrap();
+    let mut next = bench.schema.descriptor.clone();
+    next.tables.push(crate::change::Table { name: "more".into(), ..next.tables[contract::SUMS].clone() });
+    let next = Arc::new(next.validate().unwrap());
+    let begin = |schema: &Arc<Schema>| Order::BeginRebuild {
+        schema: Arc::clone(schema),
+        digest: "next".into(),
+        file: String::new(),
+        switch: crate::sink::Switch::Auto,
+        max_rate: None,
+        forced: false,
+        targets: vec![],
+    };
+    let mut other = connection(folder.path()).await;
+    run(&mut other, "CREATE TABLE more (x)").await;
+    let refused = async |order: Order| match sink.order(&order, &contract::asked(None)).await {
+        Err(OrderError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refused(begin(&next)).await.code, "name_taken");
+    run(&mut other, "DROP TABLE more").await;
+    sink.order(&begin(&next), &contract::asked(None)).await.unwrap();
+    // Another projection that declares it comes too late.
+    let mut market = contract::schema("market").descriptor.clone();
+    market.tables.push(crate::change::Table { name: "more".into(), ..market.tables[contract::SUMS].clone() });
+    let create =
+        Order::Create { schema: Arc::new(market.validate().unwrap()), digest: String::new(), file: String::new() };
+    let refusal = refused(create).await;
+    assert!(refusal.code == "name_taken" && refusal.message.contains("\"shop\""), "{refusal}");
+    let mut filling = Bench::on(&sink, &next, 2, true).await;
+    filling.commit(&[add("a", 2)]).await.unwrap();
+    let switch = Order::MoveRebuild {
+        id: "shop-g2".into(),
+        from: crate::sink::RebuildState::Filling,
+        to: crate::sink::RebuildState::Switching,
+        reason: None,
+    };
+    sink.order(&switch, &contract::asked(None)).await.unwrap();
+    assert_eq!(text(&mut other, "SELECT id || n FROM shop_sums").await, "a1");
+    sink.order(&Order::Swap { id: "shop-g2".into(), collect_at_us: 0 }, &contract::asked(None)).await.unwrap();
+    assert_eq!(text(&mut other, "SELECT id || n FROM shop_sums").await, "a2");
+    run(&mut other, "SELECT * FROM more").await;
+    sink.order(&Order::Rollback { projection: "shop".into(), collect_at_us: 0 }, &contract::asked(None)).await.unwrap();
+    assert_eq!(text(&mut other, "SELECT id || n FROM shop_sums").await, "a1");
+    assert_eq!(text(&mut other, "SELECT count(*) || '' FROM sqlite_schema WHERE name = 'more'").await, "0");
+    sink.order(&Order::Drop { projection: "shop".into() }, &contract::asked(None)).await.unwrap();
+    assert_eq!(text(&mut other, "SELECT count(*) || '' FROM sqlite_schema WHERE tbl_name NOT LIKE '%laterna%' AND tbl_name NOT LIKE 'sqlite_%'").await, "0");
 }

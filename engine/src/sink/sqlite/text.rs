@@ -16,19 +16,15 @@ use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
 
 use crate::change::{
-    Column, ColumnType, Decimal, IndexKind, Key, Row, SchemaTable, Table, Value, ValueError, date_text, parse_date,
+    Column, ColumnType, Decimal, Index, IndexKind, SchemaTable, Table, Value, ValueError, date_text, parse_date,
     parse_timestamp, timestamp_text, uuid_text,
 };
 use crate::checkpoint::Generation;
+use crate::sink::sql;
 
 /// An identifier in double quotes.
 pub(super) fn quote(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
-}
-
-/// A text in single quotes, for statements that a person is shown.
-pub(super) fn literal(text: &str) -> String {
-    format!("'{}'", text.replace('\'', "''"))
 }
 
 /// The table that holds a generation's rows.
@@ -48,33 +44,29 @@ fn key_columns<'a>(table: &'a Table, resolved: &'a SchemaTable) -> impl Iterator
     resolved.key.iter().map(|column| table.columns[*column].name.as_str())
 }
 
-/// The statements that make a table and its indexes.
-pub(super) fn create_table(name: &str, table: &Table) -> Vec<String> {
-    let column = |column: &Column| {
-        let stored = match column.column_type {
-            ColumnType::Boolean | ColumnType::Integer => "INTEGER",
-            ColumnType::Float => "REAL",
-            ColumnType::Bytes => "BLOB",
-            _ => "TEXT",
-        };
-        format!("{} {stored}{}", quote(&column.name), if column.nullable { "" } else { " NOT NULL" })
+/// A column as a table declares it.
+pub(super) fn column(column: &Column) -> String {
+    let stored = match column.column_type {
+        ColumnType::Boolean | ColumnType::Integer => "INTEGER",
+        ColumnType::Float => "REAL",
+        ColumnType::Bytes => "BLOB",
+        _ => "TEXT",
     };
-    let declared = table.columns.iter().map(column).collect::<Vec<_>>().join(", ");
-    let key = list(table.primary_key.iter().map(String::as_str), quote);
-    let mut statements = vec![format!("CREATE TABLE {} ({declared}, PRIMARY KEY ({key})) STRICT", quote(name))];
-    for (number, index) in table.indexes.iter().enumerate() {
-        // SQLite has no index of words in a table's own columns, so none is made.
-        if index.kind == IndexKind::Ordered {
-            let of = list(index.columns.iter().map(String::as_str), quote);
-            statements.push(format!("CREATE INDEX {} ON {} ({of})", quote(&index_name(name, number)), quote(name)));
-        }
-    }
-    statements
+    format!("{} {stored}{}", quote(&column.name), if column.nullable { "" } else { " NOT NULL" })
 }
 
-/// The name of an index: no projection can have a table of this name.
-pub(super) fn index_name(table: &str, number: usize) -> String {
-    format!("laterna_index_{table}_{number}")
+/// The statement that makes a table.
+pub(super) fn create_table(name: &str, table: &Table) -> String {
+    let declared = table.columns.iter().map(column).collect::<Vec<_>>().join(", ");
+    let key = list(table.primary_key.iter().map(String::as_str), quote);
+    format!("CREATE TABLE {} ({declared}, PRIMARY KEY ({key})) STRICT", quote(name))
+}
+
+/// The statement that makes an index, for the kinds that SQLite has: none of words in a table's own columns.
+pub(super) fn create_index(name: &str, index: &Index) -> Option<String> {
+    let of = list(index.columns.iter().map(String::as_str), quote);
+    let made = quote(&sql::index_name(name, index));
+    (index.kind == IndexKind::Ordered).then(|| format!("CREATE INDEX {made} ON {} ({of})", quote(name)))
 }
 
 /// The view that readers use.
@@ -183,13 +175,4 @@ fn decode_value(row: &SqliteRow, at: usize, column: &Column) -> Result<Value, sq
         // It was brought into canonical form before it was written.
         ColumnType::Json => row.try_get::<Option<String>, _>(at)?.map_or(Value::Null, Value::Json),
     })
-}
-
-/// Splits a row in the table's order into its key and the rest.
-pub(super) fn split(mut values: Vec<Value>, resolved: &SchemaTable) -> (Key, Row) {
-    let mut take = |columns: &[usize]| -> Vec<Value> {
-        columns.iter().map(|column| std::mem::replace(&mut values[*column], Value::Null)).collect()
-    };
-    let key = take(&resolved.key);
-    (Key(key.into()), take(&resolved.rest))
 }

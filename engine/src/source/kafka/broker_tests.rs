@@ -115,7 +115,7 @@ impl Runner {
 
     fn take(&mut self) {
         for partition in self.held.clone() {
-            while let Some(batch) = self.source.take(&partition, 700, 1 << 20) {
+            while let Some(batch) = self.source.take(&partition, 700, 1 << 20, i64::MAX) {
                 let next = self.next.get_mut(&partition).unwrap();
                 for event in &batch.events {
                     assert!(event.offset >= *next, "{partition}: {} after {next}", event.offset);

@@ -1,0 +1,414 @@
+//! What was found in `plugins/`, and how it becomes what runs.
+//!
+//! Invariants: a build is stored in the database before any order names it; a build that cannot run leaves everything as it was; a file that is
+//! found when the engine starts is deployed only where its build is new to the database, so that a restart, a rollback or an engine that lags behind
+//! with its files never puts an earlier build back; a file that changes while the engine watches is a person's word and is deployed.
+
+use std::sync::Arc;
+
+use super::plan;
+use super::view::{ControlError, ControlErrorKind, Plan, PlanAction, RejectedPlugin};
+use super::watch::Found;
+use super::{Control, asked_by};
+use crate::config::OnChange;
+use crate::plugin::Plugin;
+use crate::sink::{Asked, Build, Desired, Order, OrderError, Sink, Switch};
+
+/// How many of a projection's last orders are looked at for an earlier build.
+const AUDIT_LOOK_BACK: u32 = 1_000;
+
+/// One file of the folder.
+pub(super) struct DiskFile {
+    /// Its name.
+    pub(super) file: String,
+    /// SHA-256 of its bytes, where it was read.
+    pub(super) digest: Option<String>,
+    pub(super) bytes: u64,
+    pub(super) read_at_us: i64,
+    /// The build, or why it does not run.
+    pub(super) outcome: Result<Arc<Plugin>, RejectedPlugin>,
+    /// Whether it still is to be compared with what runs.
+    pub(super) pending: bool,
+    /// Whether it was there when the engine started.
+    pub(super) first: bool,
+    /// Why it is not deployed although it could be: what a person is told.
+    pub(super) held: Option<String>,
+}
+
+impl DiskFile {
+    pub(super) fn rejected(&self) -> Option<RejectedPlugin> {
+        self.outcome.as_ref().err().cloned()
+    }
+
+    /// The projection that it describes.
+    pub(super) fn projection(&self) -> Option<&str> {
+        self.outcome.as_ref().ok().map(|plugin| plugin.schema().descriptor.name.as_str())
+    }
+}
+
+impl Control {
+    /// Takes note of what the watching thread has seen.
+    pub(super) async fn found(&self, found: Found) {
+        match found {
+            Found::File(file, bytes) => {
+                self.lock().folder = None;
+                let read = match bytes {
+                    Ok(bytes) => self.read(&file, bytes).await,
+                    Err(reason) => rejected(&file, "unreadable", reason),
+                };
+                if let Err(rejected) = &read.outcome {
+                    tracing::error!(file, code = rejected.code, reason = rejected.reason, "plugin does not run");
+                }
+                let mut state = self.lock();
+                if let Some(rejected) = read.rejected() {
+                    state.log_file(&rejected);
+                }
+                state.files.insert(file, read);
+            }
+            Found::Gone(file) => {
+                let mut state = self.lock();
+                state.files.remove(&file);
+                state.gone.push(file);
+                // Who was refused for its sake may have its place.
+                state.files.values_mut().for_each(|file| file.pending = true);
+            }
+            Found::Settled => {
+                self.shared.settled.send_replace(true);
+            }
+            Found::Unreadable(reason) => {
+                tracing::error!(reason, "the plugins folder cannot be read");
+                self.lock().folder = Some(reason);
+            }
+        }
+    }
+
+    async fn read(&self, file: &str, bytes: Arc<[u8]>) -> DiskFile {
+        let size = bytes.len() as u64;
+        let digest = crate::plugin::digest(&bytes);
+        let known = self.lock().builds.get(&digest).cloned();
+        let outcome = match known {
+            Some(plugin) => Ok(plugin),
+            None => match self.load(bytes).await {
+                Ok(plugin) => match plugin.try_out().await {
+                    Ok(()) => Ok(Arc::new(plugin)),
+                    Err(error) => Err((error.code, error.message)),
+                },
+                Err(error) => Err((error.code, error.message)),
+            },
+        };
+        let outcome =
+            outcome.map_err(|(code, reason)| RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason });
+        let first = !*self.shared.settled.borrow();
+        if let Ok(plugin) = &outcome {
+            self.lock().builds.insert(digest.clone(), Arc::clone(plugin));
+        }
+        DiskFile {
+            file: file.to_owned(),
+            digest: Some(digest),
+            bytes: size,
+            read_at_us: super::journal::now_us(),
+            outcome,
+            pending: true,
+            first,
+            held: None,
+        }
+    }
+
+    /// Deals with all files that are new, changed or gone. False where the database did not answer and it is to be tried again.
+    pub(super) async fn deal_with_files(&self, sink: &Arc<dyn Sink>) -> bool {
+        let _one_at_a_time = self.shared.deploying.lock().await;
+        let gone = std::mem::take(&mut self.lock().gone);
+        for (at, file) in gone.iter().enumerate() {
+            if self.file_is_gone(sink, file).await.is_err() {
+                self.lock().gone.extend_from_slice(&gone[at..]);
+                return false;
+            }
+        }
+        loop {
+            let next =
+                self.lock().files.values().find(|file| file.pending && file.outcome.is_ok()).map(|f| f.file.clone());
+            let Some(file) = next else { return true };
+            match self.deploy_file(sink, &file).await {
+                Ok(()) => {}
+                Err(error) if error.kind == ControlErrorKind::Unavailable => {
+                    tracing::warn!(file, %error, "the plugin waits for the database");
+                    return false;
+                }
+                Err(error) => {
+                    tracing::error!(file, code = error.code, reason = error.message, "plugin does not run");
+                    let mut state = self.lock();
+                    if let Some(found) = state.files.get_mut(&file) {
+                        found.outcome = Err(RejectedPlugin {
+                            file: file.clone(),
+                            code: error.code.to_owned(),
+                            reason: error.message,
+                        });
+                    }
+                }
+            }
+            if let Some(found) = self.lock().files.get_mut(&file) {
+                found.pending = false;
+            }
+        }
+    }
+
+    /// The projection whose file went away stops; its tables stay.
+    async fn file_is_gone(&self, sink: &Arc<dyn Sink>, file: &str) -> Result<(), ControlError> {
+        let registry = sink.registry().await?;
+        let of_file = registry.projections.iter().filter(|p| p.plugin_file == file && p.desired != Desired::Stopped);
+        for projection in of_file {
+            // Under another name it is still there.
+            let elsewhere = self.lock().files.values().any(|other| other.projection() == Some(&projection.name));
+            if elsewhere {
+                continue;
+            }
+            tracing::warn!(
+                file,
+                projection = projection.name,
+                "the file is gone: the projection stops, its tables stay"
+            );
+            let order = Order::Desire {
+                projection: projection.name.clone(),
+                desired: Desired::Stopped,
+                reason: Some(format!(
+                    "{file} was taken out of plugins/; put it back to go on, or remove the tables with laterna drop {}",
+                    projection.name
+                )),
+            };
+            self.order(sink, &order, &asked_by("plugins-folder", "operator")).await?;
+        }
+        Ok(())
+    }
+
+    /// Compares a file with what runs, and does what its plan says.
+    async fn deploy_file(&self, sink: &Arc<dyn Sink>, file: &str) -> Result<(), ControlError> {
+        let (plugin, first) = {
+            let state = self.lock();
+            let Some(found) = state.files.get(file) else { return Ok(()) };
+            let Ok(plugin) = &found.outcome else { return Ok(()) };
+            (Arc::clone(plugin), found.first)
+        };
+        let name = plugin.schema().descriptor.name.clone();
+        let registry = sink.registry().await?;
+        let record = registry.projections.iter().find(|projection| projection.name == name);
+        self.check_name(&name, file, record.map(|record| record.plugin_file.as_str()))?;
+        let is_current = record.is_some_and(|record| record.plugin_digest == plugin.digest());
+        // Stored is not enough: the engine may have died between storing it and the order.
+        let ran_before = first && record.is_some() && !is_current && {
+            let audit = sink.audit(Some(&name), None, AUDIT_LOOK_BACK).await?;
+            audit.iter().any(|entry| entry.plugin_digest.as_deref() == Some(plugin.digest()))
+        };
+        if ran_before {
+            self.hold(file, "it is an earlier build than the one that the database says is to run; touch the file, or deploy it, to go back to it");
+            return Ok(());
+        }
+        let asked = asked_by("plugins-folder", "operator");
+        self.store(sink, &plugin, file).await?;
+        crate::crash::point("build-stored");
+        if record.is_some_and(|record| record.desired == Desired::Stopped) {
+            let order = Order::Desire { projection: name.clone(), desired: Desired::Running, reason: None };
+            self.order(sink, &order, &asked).await?;
+        }
+        let plan = self.apply_plan(sink, &plugin, file, false, &asked).await?;
+        tracing::info!(projection = name, file, digest = &plugin.digest()[..12], action = ?plan.action, held = plan.held, "plugin");
+        Ok(())
+    }
+
+    /// One name runs once.
+    fn check_name(&self, name: &str, file: &str, owner: Option<&str>) -> Result<(), ControlError> {
+        let state = self.lock();
+        let mut others = state.files.values().filter(|other| other.file != file && other.projection() == Some(name));
+        // The one that it was deployed from, or else the first that was found.
+        let other = others.find(|other| owner == Some(other.file.as_str()) || (owner != Some(file) && !other.pending));
+        match other {
+            Some(other) => Err(ControlError {
+                kind: ControlErrorKind::Conflict,
+                code: "name_taken",
+                message: format!(
+                    "projection {name:?} already runs from {}: give this one another name, or remove one of the files",
+                    other.file
+                ),
+                subject: None,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    fn hold(&self, file: &str, reason: &str) {
+        if let Some(found) = self.lock().files.get_mut(file) {
+            found.held = Some(reason.to_owned());
+        }
+    }
+
+    pub(super) async fn store(&self, sink: &Arc<dyn Sink>, plugin: &Plugin, file: &str) -> Result<(), ControlError> {
+        let build = Build {
+            digest: plugin.digest().to_owned(),
+            projection: plugin.schema().descriptor.name.clone(),
+            revision: plugin.schema().descriptor.revision,
+            file: file.to_owned(),
+            bytes: Arc::clone(plugin.bytes()),
+        };
+        Ok(sink.store_build(&build).await?)
+    }
+
+    /// Decides what a build needs and does it; with `approved` also what is held back otherwise.
+    pub(super) async fn apply_plan(
+        &self,
+        sink: &Arc<dyn Sink>,
+        plugin: &Arc<Plugin>,
+        file: &str,
+        approved: bool,
+        asked: &Asked,
+    ) -> Result<Plan, ControlError> {
+        let schema = Arc::clone(plugin.schema());
+        let (name, digest) = (schema.descriptor.name.clone(), plugin.digest().to_owned());
+        let registry = sink.registry().await?;
+        let live =
+            registry.generations.iter().find(|g| g.projection == name && g.state == crate::sink::GenerationState::Live);
+        let mut plan = plan::decide(live, &schema, &digest, file);
+        let active = registry.rebuilds.iter().find(|rebuild| rebuild.projection == name && rebuild.state.is_active());
+        let (projection, file_name) = (name.clone(), file.to_owned());
+        match plan.action {
+            PlanAction::Create => {
+                self.order(sink, &Order::Create { schema, digest, file: file_name }, asked).await?;
+                crate::crash::point("created");
+            }
+            PlanAction::Nothing => {
+                self.supersede(sink, active.filter(|rebuild| rebuild.plugin_digest != digest), &digest, asked).await?;
+                self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
+            }
+            PlanAction::Reload | PlanAction::Alter => {
+                let from = live.map(|live| live.plugin_digest.clone());
+                let (same, other) = match active {
+                    Some(active) if Some(&active.plugin_digest) == from.as_ref() => (Some(active), None),
+                    active => (None, active),
+                };
+                self.supersede(sink, other, &digest, asked).await?;
+                // The generation that is filling becomes the live one later, so it must not fall back to the build before.
+                let generations =
+                    same.map(|rebuild| rebuild.generation).into_iter().chain(live.map(|live| live.number));
+                for generation in generations {
+                    let order = Order::Deploy {
+                        schema: Arc::clone(&schema),
+                        digest: digest.clone(),
+                        file: file_name.clone(),
+                        generation,
+                    };
+                    self.order_patiently(sink, &order, asked).await?;
+                    crate::crash::point("deployed");
+                }
+            }
+            PlanAction::Rebuild if !approved && self.settings(&name).on_change == OnChange::Hold => {
+                self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
+                self.hold(file, "on_change is \"hold\": the rebuild waits for a person");
+                plan.held = true;
+            }
+            PlanAction::Rebuild => {
+                if active.is_some_and(|active| active.plugin_digest == digest) {
+                    return Ok(plan);
+                }
+                self.supersede(sink, active, &digest, asked).await?;
+                let settings = self.settings(&name);
+                let switch = if settings.rebuild_switch_manual { Switch::Manual } else { Switch::Auto };
+                let request = super::rebuild::Begin {
+                    plugin: Arc::clone(plugin),
+                    file: file_name.clone(),
+                    switch,
+                    rate_max: settings.rebuild_rate_max,
+                    force: false,
+                };
+                match self.begin(sink, request, asked).await {
+                    Ok(_) => {}
+                    Err(error) if error.kind == ControlErrorKind::Conflict => {
+                        self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
+                        self.hold(file, &error.message);
+                        plan.held = true;
+                        plan.reasons.push(error.message);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        if let Some(found) = self.lock().files.get_mut(file)
+            && !plan.held
+        {
+            found.held = None;
+        }
+        self.shared.wake.notify_one();
+        Ok(plan)
+    }
+
+    /// A rebuild of another build is called off by a newer one.
+    async fn supersede(
+        &self,
+        sink: &Arc<dyn Sink>,
+        rebuild: Option<&crate::sink::RebuildRecord>,
+        digest: &str,
+        asked: &Asked,
+    ) -> Result<(), ControlError> {
+        let Some(rebuild) = rebuild else { return Ok(()) };
+        let reason = format!("superseded by the build {}", &digest[..12]);
+        match self.order(sink, &Order::CancelRebuild { id: rebuild.id.clone(), reason }, asked).await {
+            // It has ended meanwhile, one way or the other.
+            Err(error) if error.code == "rebuild_state" => Ok(()),
+            done => done.map(drop),
+        }
+    }
+
+    /// Sends an order. What it changes is known here before it returns.
+    pub(super) async fn order(
+        &self,
+        sink: &Arc<dyn Sink>,
+        order: &Order,
+        asked: &Asked,
+    ) -> Result<crate::sink::Done, ControlError> {
+        let done = sink.order(order, asked).await.map_err(|error| match error {
+            OrderError::Failed(error) => error.into(),
+            OrderError::Refused(refusal) => ControlError {
+                kind: match refusal.code {
+                    "projection_unknown" | "rebuild_unknown" => ControlErrorKind::NotFound,
+                    _ => ControlErrorKind::Conflict,
+                },
+                code: refusal.code,
+                message: refusal.message,
+                subject: refusal.subject,
+            },
+        })?;
+        if let Ok(registry) = sink.registry().await {
+            self.lock().registry = registry;
+        }
+        self.shared.wake.notify_one();
+        Ok(done)
+    }
+
+    /// Sends an order again and again while readers hold what it needs, for up to a minute.
+    pub(super) async fn order_patiently(
+        &self,
+        sink: &Arc<dyn Sink>,
+        order: &Order,
+        asked: &Asked,
+    ) -> Result<crate::sink::Done, ControlError> {
+        let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
+        loop {
+            match self.order(sink, order, asked).await {
+                Err(error) if error.code == "readers" && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+}
+
+fn rejected(file: &str, code: &str, reason: String) -> DiskFile {
+    DiskFile {
+        file: file.to_owned(),
+        digest: None,
+        bytes: 0,
+        read_at_us: super::journal::now_us(),
+        outcome: Err(RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason }),
+        pending: false,
+        first: false,
+        held: None,
+    }
+}

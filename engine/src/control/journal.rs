@@ -1,0 +1,230 @@
+//! What has happened to each projection: lag over time, markers, log lines. In memory, bounded; it begins anew with the engine.
+
+use std::collections::VecDeque;
+use std::time::{Duration, SystemTime};
+
+use super::Control;
+use super::view::{History, LogLine, Marker, RejectedPlugin, Sample};
+use crate::runner::{ProjectionStatus, State};
+
+/// Seconds between two samples, and how many are kept: six hours.
+const STEP: Duration = Duration::from_secs(10);
+const SAMPLES_MAX: usize = 6 * 360;
+/// Log lines and markers that are kept of a projection.
+const LINES_MAX: usize = 2_000;
+const MARKERS_MAX: usize = 200;
+/// How often logs are collected and views are told of news.
+const TICK: Duration = Duration::from_millis(250);
+
+/// One projection's past.
+#[derive(Default)]
+pub(super) struct Journal {
+    samples: VecDeque<Sample>,
+    markers: VecDeque<Marker>,
+    lines: VecDeque<LogLine>,
+    next_line: u64,
+    /// What it did when it was looked at last, and with which build, on which generation.
+    last: Option<(State, String, u32)>,
+}
+
+impl Journal {
+    /// Writes a line.
+    pub(super) fn log(&mut self, level: &'static str, origin: &'static str, message: String) {
+        self.next_line += 1;
+        self.lines.push_back(LogLine { id: self.next_line, at_us: now_us(), level, origin, message });
+        if self.lines.len() > LINES_MAX {
+            self.lines.pop_front();
+        }
+    }
+
+    /// Marks something that happened, in the chart and in the log.
+    pub(super) fn mark(&mut self, kind: &'static str, text: String) {
+        self.log("info", "engine", text.clone());
+        self.markers.push_back(Marker { at_us: now_us(), kind, text });
+        if self.markers.len() > MARKERS_MAX {
+            self.markers.pop_front();
+        }
+    }
+
+    /// Compares with the last look, and marks what is new.
+    fn look(&mut self, status: &ProjectionStatus) {
+        let now = (status.state, status.plugin_digest.clone(), status.generation);
+        let Some((state, digest, generation)) = self.last.replace(now) else { return };
+        let short = |digest: &str| digest.get(..12).unwrap_or(digest).to_owned();
+        if generation != status.generation && generation > 0 && status.generation > 0 {
+            self.mark("swap", format!("generation {} is live, {generation} was", status.generation));
+        } else if digest != status.plugin_digest {
+            self.mark("reload", format!("build {} took over from {}", short(&status.plugin_digest), short(&digest)));
+        }
+        if state == status.state {
+            return;
+        }
+        match (state, status.state) {
+            (_, State::Halted) => {
+                let reason = status.halt.as_ref().map(ToString::to_string).unwrap_or_default();
+                self.log("error", "engine", format!("halted: {reason}"));
+                let code = status.halt.as_ref().map_or("halted", |halt| halt.code);
+                self.markers.push_back(Marker { at_us: now_us(), kind: "halt", text: format!("halted: {code}") });
+            }
+            (_, State::Paused) => self.mark("pause", "paused".to_owned()),
+            (State::Paused, _) => self.mark("resume", "resumed".to_owned()),
+            (_, State::Waiting) => {
+                let what = status.waiting.clone().unwrap_or_default();
+                self.log("warn", "engine", format!("waiting: {what}"));
+            }
+            _ => {}
+        }
+    }
+
+    fn sample(&mut self, status: &ProjectionStatus) {
+        let sum = |figure: fn(&crate::runner::PartitionStatus) -> Option<i64>| {
+            let known: Option<Vec<i64>> = status.partitions.iter().map(figure).collect();
+            known.filter(|known| !known.is_empty()).map(|known| known.iter().sum())
+        };
+        self.samples.push_back(Sample {
+            at_us: now_us(),
+            end_offset: sum(|p| p.end_offset),
+            next_offset: sum(|p| Some(p.next_offset)),
+            lag_events: status.lag_events,
+            lag_seconds: status.lag_seconds,
+            rate_per_second: status.rate_per_second,
+            state: status.state,
+        });
+        if self.samples.len() > SAMPLES_MAX {
+            self.samples.pop_front();
+        }
+    }
+
+    /// The last `window`.
+    pub(super) fn history(&self, window: Duration) -> History {
+        let from = now_us() - i64::try_from(window.as_micros()).unwrap_or(i64::MAX);
+        History {
+            step_seconds: u32::try_from(STEP.as_secs()).unwrap_or(u32::MAX),
+            samples: self.samples.iter().filter(|sample| sample.at_us >= from).cloned().collect(),
+            markers: self.markers.iter().filter(|marker| marker.at_us >= from).cloned().collect(),
+        }
+    }
+
+    /// Seconds behind over the last hour, one value a minute, oldest first.
+    pub(super) fn trend(&self) -> Vec<Option<f64>> {
+        let per_minute = usize::try_from(60 / STEP.as_secs().max(1)).unwrap_or(1);
+        let start = self.samples.len().saturating_sub(60 * per_minute);
+        let last_hour: Vec<&Sample> = self.samples.iter().skip(start).collect();
+        // The worst of each minute: an average would hide a stall.
+        let worst = |minute: &[&Sample]| minute.iter().filter_map(|s| s.lag_seconds).reduce(f64::max);
+        last_hour.rchunks(per_minute).rev().map(worst).collect()
+    }
+
+    /// Whether it has come closer to its end over the last minute.
+    pub(super) fn is_falling(&self) -> bool {
+        let recent: Vec<f64> = self.samples.iter().rev().take(6).filter_map(|sample| sample.lag_seconds).collect();
+        match (recent.first(), recent.last()) {
+            (Some(now), Some(before)) if recent.len() > 1 => now < before,
+            // Too early to tell.
+            _ => true,
+        }
+    }
+
+    /// Events by which it comes closer to its end each second, over the last minute; none where it does not.
+    pub(super) fn catching_up_per_second(&self) -> Option<f64> {
+        let recent: Vec<&Sample> = self.samples.iter().rev().take(6).collect();
+        let (now, before) = (recent.first()?, recent.last()?);
+        let seconds = (now.at_us - before.at_us) as f64 / 1e6;
+        let fewer = (before.lag_events? - now.lag_events?) as f64;
+        (seconds > 0.0 && fewer > 0.0).then(|| fewer / seconds)
+    }
+
+    /// Lines with numbers above `after`, the last `limit` of them, oldest first.
+    pub(super) fn lines(&self, after: u64, limit: usize) -> Vec<LogLine> {
+        let newer: Vec<LogLine> = self.lines.iter().filter(|line| line.id > after).cloned().collect();
+        newer[newer.len().saturating_sub(limit)..].to_vec()
+    }
+}
+
+impl super::Supervised {
+    pub(super) fn journal(&mut self, projection: &str) -> &mut Journal {
+        self.journals.entry(projection.to_owned()).or_default()
+    }
+
+    /// Tells the projection whose file it is that it was refused.
+    pub(super) fn log_file(&mut self, rejected: &RejectedPlugin) {
+        let names: Vec<String> = self
+            .registry
+            .projections
+            .iter()
+            .filter(|projection| projection.plugin_file == rejected.file)
+            .map(|projection| projection.name.clone())
+            .collect();
+        for name in names {
+            let text = format!(
+                "{} was rejected ({}): {}; the build before goes on",
+                rejected.file, rejected.code, rejected.reason
+            );
+            self.journal(&name).log("error", "engine", text);
+        }
+    }
+}
+
+impl Control {
+    /// Collects logs, samples lag, and says that views may have changed.
+    pub(super) async fn keep_journals(self) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut sampled = tokio::time::Instant::now().checked_sub(STEP);
+        loop {
+            tick.tick().await;
+            let mut state = self.lock();
+            if state.draining {
+                return;
+            }
+            let mut lines = Vec::new();
+            for ((projection, _), running) in &state.runners {
+                lines.extend(running.plugin.take_logs().into_iter().map(|line| (projection.clone(), line)));
+            }
+            for (projection, line) in lines {
+                state.journal(&projection).log(line.level, "plugin", line.message);
+            }
+            let sample = sampled.is_none_or(|at| at.elapsed() >= STEP);
+            if sample {
+                sampled = Some(tokio::time::Instant::now());
+            }
+            for status in state.statuses() {
+                let journal = state.journal(&status.name);
+                journal.look(&status);
+                if sample {
+                    journal.sample(&status);
+                }
+            }
+            let known: Vec<String> = state.registry.projections.iter().map(|p| p.name.clone()).collect();
+            if state.informed {
+                state.journals.retain(|name, _| known.contains(name));
+            }
+            drop(state);
+            self.shared.changes.send_modify(|version| *version += 1);
+        }
+    }
+}
+
+/// Microseconds since 1970 UTC.
+pub(super) fn now_us() -> i64 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_numbered_bounded_and_given_from_where_one_was() {
+        let mut journal = Journal::default();
+        for at in 0..LINES_MAX + 10 {
+            journal.log("info", "plugin", at.to_string());
+        }
+        let lines = journal.lines(0, usize::MAX);
+        assert_eq!((lines.len(), lines[0].id), (LINES_MAX, 11));
+        assert_eq!(journal.lines(lines[LINES_MAX - 1].id, 10), []);
+        let last = journal.lines(0, 2);
+        assert_eq!(last.iter().map(|line| line.id).collect::<Vec<_>>(), [2009, 2010]);
+    }
+}

@@ -1,0 +1,514 @@
+//! The way of a rebuild: from the request through filling, indexing and catching up to the swap.
+//!
+//! Each step is a state in the database that is left by compare-and-set, so any engine may take the next one, and a crash between two steps leaves the
+//! rebuild where the next round finds it. Invariants: the targets are frozen when it begins; a state is left only after the commit that it waits for
+//! is in the database; readers see either all of the old generation or all of the new one.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::view::{ControlError, ControlErrorKind, ForecastPartition, RebuildForecast, RebuildPartition, RebuildView};
+use super::{Control, Supervised, engine};
+use crate::checkpoint::{Checkpoint, Generation, LogBounds};
+use crate::config::SourceKind;
+use crate::error::ErrorKind;
+use crate::plugin::Plugin;
+use crate::runner::State;
+use crate::sink::{Asked, Order, RebuildRecord, RebuildState, Sink, SinkError, Switch, Target};
+use crate::source::{FileSource, Source as _, SourceError, SourceEvent, kafka_bounds};
+
+/// How long the files have to say how far they reach.
+const BOUNDS_MAX: Duration = Duration::from_secs(20);
+
+/// How long a swap holds back the former generation's events so that the new one comes level.
+const LEVEL_MAX: Duration = Duration::from_secs(2);
+
+/// What is asked for when a rebuild begins.
+pub(super) struct Begin {
+    pub(super) plugin: Arc<Plugin>,
+    pub(super) file: String,
+    pub(super) switch: Switch,
+    pub(super) rate_max: Option<u32>,
+    pub(super) force: bool,
+}
+
+/// What this engine knows of a rebuild beside what is stored.
+#[derive(Default)]
+pub(super) struct Progress {
+    /// The new generation's checkpoints, as they were read last.
+    checkpoints: Vec<Checkpoint>,
+    /// The live generation's, a round before.
+    live_before: Vec<Checkpoint>,
+    /// Keys and indexes are being made.
+    indexing: Option<JoinHandle<Result<(), SinkError>>>,
+    /// The new generation is held for a comparison: no swap now.
+    pub(super) compared: bool,
+}
+
+impl Control {
+    /// How far the logs of a build's topics reach.
+    pub(super) async fn bounds(&self, plugin: &Plugin) -> Result<Vec<LogBounds>, ControlError> {
+        let found = match self.shared.config.source {
+            SourceKind::Kafka => kafka_bounds(&self.kafka(plugin.schema(), "laterna-probe", false)).await,
+            SourceKind::File => {
+                let mut source = FileSource::start(self.files(plugin.schema())).map_err(unavailable)?;
+                let found = tokio::time::timeout(BOUNDS_MAX, async {
+                    loop {
+                        match source.next().await {
+                            SourceEvent::Assigned { partitions, .. } => break Ok(partitions),
+                            SourceEvent::Failed(error) => break Err(error),
+                            _ => {}
+                        }
+                    }
+                })
+                .await;
+                Box::new(source).close().await;
+                match found {
+                    Ok(found) => found,
+                    Err(_) => {
+                        let message = "the files do not say how far they reach; look at the folder in [file]";
+                        return Err(ControlError {
+                            kind: ControlErrorKind::Unavailable,
+                            code: "source_unavailable",
+                            message: message.to_owned(),
+                            subject: None,
+                        });
+                    }
+                }
+            }
+        };
+        found.map_err(unavailable)
+    }
+
+    /// Why the log is not enough to make the projection anew, where it is not.
+    pub(super) async fn missing_beginning(
+        &self,
+        sink: &Arc<dyn Sink>,
+        projection: &str,
+        bounds: &[LogBounds],
+    ) -> Result<(Vec<ForecastPartition>, Option<String>), ControlError> {
+        let live = {
+            let registry = sink.registry().await?;
+            registry
+                .generations
+                .into_iter()
+                .find(|g| g.projection == projection && g.state == crate::sink::GenerationState::Live)
+        };
+        let starts = match &live {
+            Some(live) => {
+                let generation = Generation { projection: projection.to_owned(), number: live.number };
+                sink.starts(&generation).await?
+            }
+            None => Vec::new(),
+        };
+        let partitions: Vec<ForecastPartition> = bounds
+            .iter()
+            .map(|log| ForecastPartition {
+                topic: log.partition.topic.to_string(),
+                partition: log.partition.partition,
+                log_start: log.start,
+                log_end: log.end,
+                began: starts.iter().find(|(tp, _)| *tp == log.partition).map(|(_, start)| *start),
+            })
+            .collect();
+        let lost: Vec<String> = partitions
+            .iter()
+            .filter_map(|p| {
+                let began = p.began.filter(|began| p.log_start > *began)?;
+                Some(format!("{}/{} began at {began} and the log now at {}", p.topic, p.partition, p.log_start))
+            })
+            .collect();
+        let refusal = (!lost.is_empty()).then(|| {
+            format!(
+                "the log no longer begins where the projection began, so the rebuilt tables would lack what came before: {}; \
+                 force it if that is what you want",
+                lost.join(", ")
+            )
+        });
+        Ok((partitions, refusal))
+    }
+
+    /// Begins a rebuild and gives its identity.
+    pub(super) async fn begin(
+        &self,
+        sink: &Arc<dyn Sink>,
+        begin: Begin,
+        asked: &Asked,
+    ) -> Result<String, ControlError> {
+        let schema = Arc::clone(begin.plugin.schema());
+        let name = schema.descriptor.name.clone();
+        let bounds = self.bounds(&begin.plugin).await?;
+        let (_, refusal) = self.missing_beginning(sink, &name, &bounds).await?;
+        if let Some(message) = refusal.filter(|_| !begin.force) {
+            let kind = ControlErrorKind::Conflict;
+            return Err(ControlError { kind, code: "log_begins_later", message, subject: None });
+        }
+        self.store(sink, &begin.plugin, &begin.file).await?;
+        crate::crash::point("rebuild-build-stored");
+        let targets = bounds.iter().map(|log| Target {
+            topic: log.partition.topic.to_string(),
+            partition: log.partition.partition,
+            start: log.start,
+            end: log.end,
+        });
+        let order = Order::BeginRebuild {
+            schema,
+            digest: begin.plugin.digest().to_owned(),
+            file: begin.file,
+            switch: begin.switch,
+            max_rate: begin.rate_max,
+            forced: begin.force,
+            targets: targets.collect(),
+        };
+        let done = self.order(sink, &order, asked).await?;
+        crate::crash::point("rebuild-begun");
+        let id = done.rebuild.unwrap_or_default();
+        if done.changed {
+            self.lock().journal(&name).mark("rebuild", format!("rebuild {id} began"));
+        }
+        Ok(id)
+    }
+
+    /// Takes the next step of every rebuild that is under way; true where one moves by itself.
+    pub(super) async fn drive_rebuilds(&self, sink: &Arc<dyn Sink>) -> bool {
+        let active: Vec<RebuildRecord> = {
+            let mut state = self.lock();
+            let active: Vec<RebuildRecord> =
+                state.registry.rebuilds.iter().filter(|rebuild| rebuild.state.is_active()).cloned().collect();
+            state.rebuilding.retain(|id, _| active.iter().any(|rebuild| rebuild.id == *id));
+            active
+        };
+        let mut moves = false;
+        for rebuild in active {
+            match self.step_rebuild(sink, &rebuild).await {
+                Ok(moved) => moves |= moved,
+                Err(error) if matches!(error.kind, ControlErrorKind::Unavailable | ControlErrorKind::Conflict) => {
+                    tracing::debug!(rebuild = rebuild.id, %error, "the rebuild waits");
+                }
+                Err(error) => {
+                    tracing::error!(rebuild = rebuild.id, %error, "the rebuild failed");
+                    self.move_rebuild(sink, &rebuild, RebuildState::Failed, Some(error.message)).await.ok();
+                }
+            }
+        }
+        moves
+    }
+
+    async fn step_rebuild(&self, sink: &Arc<dyn Sink>, rebuild: &RebuildRecord) -> Result<bool, ControlError> {
+        let generation = Generation { projection: rebuild.projection.clone(), number: rebuild.generation };
+        let checkpoints = sink.checkpoints(&generation).await?;
+        let (halt, is_gone) = {
+            let mut state = self.lock();
+            state.rebuilding.entry(rebuild.id.clone()).or_default().checkpoints.clone_from(&checkpoints);
+            let key = (rebuild.projection.clone(), rebuild.generation);
+            let halt = state.runners.get(&key).and_then(|running| running.status.borrow().halt.clone());
+            (halt, !state.runners.contains_key(&key) && !state.leaving.contains_key(&key))
+        };
+        if let Some(halt) = halt {
+            self.move_rebuild(sink, rebuild, RebuildState::Failed, Some(halt.to_string())).await?;
+            return Ok(true);
+        }
+        match rebuild.state {
+            RebuildState::Filling if covers(&checkpoints, &rebuild.targets) => {
+                crate::crash::point("rebuild-filled");
+                self.move_rebuild(sink, rebuild, RebuildState::Indexing, None).await?;
+                Ok(true)
+            }
+            RebuildState::Indexing if is_gone => self.index(sink, rebuild, generation).await,
+            RebuildState::CatchingUp => {
+                let live = Generation { projection: rebuild.projection.clone(), number: rebuild.from_generation };
+                let live_now = sink.checkpoints(&live).await?;
+                let before = {
+                    let mut state = self.lock();
+                    let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
+                    std::mem::replace(&mut progress.live_before, live_now)
+                };
+                // Level with where the live one stood a round ago, it is a round behind at most.
+                if before.is_empty() && !rebuild.targets.is_empty() || !is_level(&checkpoints, &before) {
+                    return Ok(true);
+                }
+                crate::crash::point("rebuild-caught-up");
+                let to = match rebuild.switch {
+                    Switch::Auto => RebuildState::Switching,
+                    Switch::Manual => RebuildState::Ready,
+                };
+                self.move_rebuild(sink, rebuild, to, None).await?;
+                Ok(true)
+            }
+            RebuildState::Switching => {
+                if self.lock().rebuilding.get(&rebuild.id).is_some_and(|progress| progress.compared) {
+                    return Ok(true);
+                }
+                self.swap(sink, rebuild).await?;
+                Ok(true)
+            }
+            RebuildState::Filling | RebuildState::Indexing => Ok(true),
+            _ => Ok(false),
+        }
+    }
+
+    /// Makes keys and indexes in a task of its own, then moves on.
+    async fn index(
+        &self,
+        sink: &Arc<dyn Sink>,
+        rebuild: &RebuildRecord,
+        generation: Generation,
+    ) -> Result<bool, ControlError> {
+        let plugin = self.build(sink, &rebuild.plugin_digest).await?;
+        let finished = {
+            let mut state = self.lock();
+            let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
+            match &progress.indexing {
+                None => {
+                    let (sink, control) = (Arc::clone(sink), self.clone());
+                    progress.indexing = Some(tokio::spawn(async move {
+                        let done = sink.finish_tables(&generation, plugin.schema()).await;
+                        control.shared.wake.notify_one();
+                        done
+                    }));
+                    None
+                }
+                Some(task) if task.is_finished() => progress.indexing.take(),
+                Some(_) => None,
+            }
+        };
+        let Some(task) = finished else { return Ok(true) };
+        match task.await {
+            Ok(Ok(())) => {
+                crate::crash::point("rebuild-indexed");
+                self.move_rebuild(sink, rebuild, RebuildState::CatchingUp, None).await?;
+            }
+            Ok(Err(error)) if error.kind == ErrorKind::Transient => {
+                tracing::warn!(rebuild = rebuild.id, %error, "keys and indexes are made again");
+            }
+            Ok(Err(error)) => return Err(error.into()),
+            Err(error) => tracing::warn!(rebuild = rebuild.id, %error, "keys and indexes are made again"),
+        }
+        Ok(true)
+    }
+
+    /// Makes the rebuilt generation the live one; where it is not level, holds the former one back for a moment.
+    async fn swap(&self, sink: &Arc<dyn Sink>, rebuild: &RebuildRecord) -> Result<(), ControlError> {
+        crate::crash::point("before-swap");
+        let keep = self.settings(&rebuild.projection).rebuild_keep;
+        let collect_at_us =
+            super::journal::now_us().saturating_add(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
+        let order = Order::Swap { id: rebuild.id.clone(), collect_at_us };
+        let held = (rebuild.projection.clone(), rebuild.from_generation);
+        self.order_level(sink, &order, &held, &engine()).await?;
+        crate::crash::point("after-swap");
+        tracing::info!(rebuild = rebuild.id, "the rebuilt generation is live");
+        Ok(())
+    }
+
+    /// Sends an order that needs one generation level with another; `held` is the one that waits, for a moment, for the other.
+    pub(super) async fn order_level(
+        &self,
+        sink: &Arc<dyn Sink>,
+        order: &Order,
+        held: &super::RunnerKey,
+        asked: &Asked,
+    ) -> Result<(), ControlError> {
+        match self.order(sink, order, asked).await {
+            Err(error) if error.code == "behind" => {}
+            done => return done.map(drop),
+        }
+        self.hold_runner(held, true);
+        let until = tokio::time::Instant::now() + LEVEL_MAX;
+        let done = loop {
+            match self.order(sink, order, asked).await {
+                Err(error) if error.code == "behind" && tokio::time::Instant::now() < until => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                done => break done,
+            }
+        };
+        self.hold_runner(held, false);
+        done.map(drop)
+    }
+
+    /// Lets a runner take nothing more, or go on.
+    fn hold_runner(&self, key: &super::RunnerKey, hold: bool) {
+        let state = self.lock();
+        let Some(running) = state.runners.get(key) else { return };
+        let at = |p: &crate::runner::PartitionStatus| {
+            (crate::event::TopicPartition::new(p.topic.as_str(), p.partition), i64::MIN)
+        };
+        let partitions = running.status.borrow().partitions.iter().filter(|_| hold).map(at).collect();
+        if let Some(runner) = &running.runner {
+            runner.until(partitions);
+        }
+    }
+
+    async fn move_rebuild(
+        &self,
+        sink: &Arc<dyn Sink>,
+        rebuild: &RebuildRecord,
+        to: RebuildState,
+        reason: Option<String>,
+    ) -> Result<(), ControlError> {
+        let order = Order::MoveRebuild { id: rebuild.id.clone(), from: rebuild.state, to, reason };
+        self.order(sink, &order, &engine()).await?;
+        let text = format!("rebuild {} is {}", rebuild.id, state_name(to));
+        self.lock().journal(&rebuild.projection).mark("rebuild", text);
+        crate::crash::point("rebuild-moved");
+        Ok(())
+    }
+
+    /// What a rebuild of the live build would be.
+    pub(super) async fn forecast(
+        &self,
+        sink: &Arc<dyn Sink>,
+        plugin: &Plugin,
+    ) -> Result<RebuildForecast, ControlError> {
+        let schema = plugin.schema();
+        let bounds = self.bounds(plugin).await?;
+        let (partitions, refusal) = self.missing_beginning(sink, &schema.descriptor.name, &bounds).await?;
+        let events: i64 = partitions.iter().map(|p| (p.log_end - p.log_start).max(0)).sum();
+        let rate = self.lock().status(&schema.descriptor.name).map(|status| status.rate_per_second);
+        Ok(RebuildForecast {
+            projection: schema.descriptor.name.clone(),
+            plugin_digest: plugin.digest().to_owned(),
+            events,
+            seconds: rate.filter(|rate| *rate >= 1.0).map(|rate| events as f64 / rate),
+            tables: schema.descriptor.tables.iter().map(|table| table.name.clone()).collect(),
+            partitions,
+            refusal,
+        })
+    }
+}
+
+/// Whether every target is committed.
+fn covers(checkpoints: &[Checkpoint], targets: &[Target]) -> bool {
+    targets.iter().all(|target| target.start >= target.end || next_offset(checkpoints, target) >= target.end)
+}
+
+fn next_offset(checkpoints: &[Checkpoint], target: &Target) -> i64 {
+    let found =
+        checkpoints.iter().find(|c| *c.partition.topic == *target.topic && c.partition.partition == target.partition);
+    found.map_or(target.start, |checkpoint| checkpoint.next_offset)
+}
+
+/// Whether each of `behind` has come to where `ahead` stands.
+fn is_level(checkpoints: &[Checkpoint], ahead: &[Checkpoint]) -> bool {
+    ahead
+        .iter()
+        .all(|live| checkpoints.iter().any(|c| c.partition == live.partition && c.next_offset >= live.next_offset))
+}
+
+fn state_name(state: RebuildState) -> &'static str {
+    match state {
+        RebuildState::Filling => "filling",
+        RebuildState::Indexing => "indexing",
+        RebuildState::CatchingUp => "catching-up",
+        RebuildState::Ready => "ready",
+        RebuildState::Switching => "switching",
+        RebuildState::Switched => "switched",
+        RebuildState::Cancelled => "cancelled",
+        RebuildState::Failed => "failed",
+    }
+}
+
+pub(super) fn unavailable(error: SourceError) -> ControlError {
+    ControlError {
+        kind: ControlErrorKind::Unavailable,
+        code: "source_unavailable",
+        message: error.to_string(),
+        subject: None,
+    }
+}
+
+impl Supervised {
+    /// Whether some rebuild goes on by itself, without a person.
+    pub(super) fn rebuild_is_moving(&self) -> bool {
+        self.registry.rebuilds.iter().any(|rebuild| rebuild.state.is_active() && rebuild.state != RebuildState::Ready)
+    }
+
+    /// A rebuild as it is shown.
+    pub(super) fn rebuild_view(&self, record: &RebuildRecord) -> RebuildView {
+        let known = self.rebuilding.get(&record.id).map(|progress| &progress.checkpoints[..]).unwrap_or_default();
+        let done = matches!(record.state, RebuildState::Switched);
+        let partitions: Vec<RebuildPartition> = record
+            .targets
+            .iter()
+            .map(|target| RebuildPartition {
+                topic: target.topic.clone(),
+                partition: target.partition,
+                start: target.start,
+                next_offset: if done { target.end } else { next_offset(known, target) },
+                target: target.end,
+            })
+            .collect();
+        let left = |p: &RebuildPartition| (p.target - p.next_offset.max(p.start)).max(0);
+        let remaining_events: i64 = partitions.iter().map(left).sum();
+        let whole: i64 = partitions.iter().map(|p| (p.target - p.start).max(0)).sum();
+        let progress_ratio = if whole == 0 { 1.0 } else { (whole - remaining_events) as f64 / whole as f64 };
+        let status = self
+            .runners
+            .get(&(record.projection.clone(), record.generation))
+            .filter(|_| record.state.is_active())
+            .map(|running| running.status.borrow().clone());
+        let rate_per_second = status.as_ref().map_or(0.0, |status| status.rate_per_second);
+        // The partitions fill side by side, so the one with the most left decides at its share of the rate.
+        let open = partitions.iter().filter(|p| left(p) > 0).count();
+        let most = partitions.iter().map(left).max().unwrap_or(0);
+        let eta_seconds = match most {
+            0 => Some(0.0),
+            most if rate_per_second >= 1.0 => Some(most as f64 * open as f64 / rate_per_second),
+            _ => None,
+        };
+        RebuildView {
+            partitions,
+            progress_ratio,
+            remaining_events,
+            rate_per_second,
+            eta_seconds: eta_seconds.filter(|_| record.state.is_active()),
+            lag_events: status.as_ref().and_then(|status| status.lag_events),
+            halt: status.as_ref().and_then(|status| status.halt.clone()),
+            waiting: status.and_then(|status| status.waiting).filter(|_| status_is_waiting(record)),
+            record: record.clone(),
+        }
+    }
+}
+
+fn status_is_waiting(record: &RebuildRecord) -> bool {
+    record.state.is_active()
+}
+
+/// Whether a runner does not move any more.
+pub(super) fn stands(state: State) -> bool {
+    matches!(state, State::Halted | State::Stopped)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::TopicPartition;
+
+    fn checkpoint(partition: i32, next_offset: i64) -> Checkpoint {
+        let partition = TopicPartition::new("orders", partition);
+        Checkpoint { partition, next_offset, owner_epoch: 1, topic_id: None }
+    }
+
+    fn target(partition: i32, start: i64, end: i64) -> Target {
+        Target { topic: "orders".into(), partition, start, end }
+    }
+
+    #[test]
+    fn a_fill_is_done_when_every_target_is_committed() {
+        let targets = [target(0, 0, 10), target(1, 5, 5)];
+        assert!(!covers(&[], &targets));
+        assert!(!covers(&[checkpoint(0, 9)], &targets));
+        assert!(covers(&[checkpoint(0, 10)], &targets), "an empty partition needs no checkpoint");
+    }
+
+    #[test]
+    fn level_means_every_partition() {
+        let live = [checkpoint(0, 10), checkpoint(1, 20)];
+        assert!(!is_level(&[checkpoint(0, 11)], &live), "a partition is missing");
+        assert!(!is_level(&[checkpoint(0, 11), checkpoint(1, 19)], &live));
+        assert!(is_level(&[checkpoint(0, 10), checkpoint(1, 25)], &live));
+    }
+}

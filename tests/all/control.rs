@@ -1,0 +1,416 @@
+//! The control plane: builds that take over, rebuilds and swaps, what is remembered, crashes between any two steps. The same scenes on files and
+//! SQLite, and (`external/control.rs`) on Kafka and PostgreSQL.
+
+use std::time::{Duration, Instant};
+
+use laterna_tests::engine::{Engine, From, Home};
+use laterna_tests::file_log::{FileLog, FileSender};
+use laterna_tests::guardian::Folder;
+use laterna_tests::load::Draft;
+use laterna_tests::observer::Observer;
+use laterna_tests::oracle::{COUNTER, LEDGER, Projection, TOPIC, settle};
+use laterna_tests::random::Random;
+use laterna_tests::sql::Reader;
+use laterna_tests::wait::{self, PATIENCE};
+use serde_json::{Value, json};
+
+use crate::workload::spread;
+
+const PROJECTION: &str = "/api/v1/projections/counter";
+
+/// A folder of events that somebody writes to, and a database file.
+struct Stage {
+    folder: Folder,
+    sender: FileSender,
+    random: Random,
+    sent: u64,
+}
+
+impl Stage {
+    fn new(purpose: &str) -> Self {
+        let folder = Folder::new("control");
+        let sender = FileSender::new(&folder.path().join("events"), TOPIC);
+        Self { folder, sender, random: Random::from_environment(purpose), sent: 0 }
+    }
+
+    fn url(&self) -> String {
+        format!("sqlite://{}", self.folder.path().join("db").display())
+    }
+
+    fn log(&self) -> FileLog {
+        FileLog::new(&self.folder.path().join("events"), TOPIC)
+    }
+
+    fn home(&self, guests: &[&str]) -> Home {
+        Home::new(From::Files(self.folder.path().join("events")), &self.url(), guests)
+    }
+
+    fn send(&mut self, count: u64) {
+        let mut draft = spread(2);
+        let some: Vec<Draft> = (self.sent..self.sent + count).map(|at| draft(at, &mut self.random)).collect();
+        self.sender.send(&some);
+        self.sent += count;
+    }
+
+    fn observe(&self) -> Observer {
+        Observer::start(&self.url(), COUNTER, self.log())
+    }
+
+    /// Every event is applied once, as the oracle folds them.
+    async fn settled(&self, projection: Projection) {
+        assert_eq!(settle(&self.url(), projection, self.log()).await, self.sent);
+    }
+}
+
+fn live_digest(status: &Value) -> String {
+    status["plugin_digest"].as_str().unwrap_or_default().to_owned()
+}
+
+/// Waits until another build than `before` runs.
+fn wait_other_build(engine: &mut Engine, before: &str) -> String {
+    live_digest(
+        &engine.wait_projection("counter", "another build", |s| live_digest(s) != before && !live_digest(s).is_empty()),
+    )
+}
+
+fn wait_generation(engine: &mut Engine, number: u64) -> Value {
+    engine.wait_projection("counter", &format!("on generation {number}"), |status| status["generation"] == number)
+}
+
+fn rebuild_state(engine: &mut Engine, state: &str) -> Value {
+    engine.wait_projection("counter", &format!("with a rebuild that is {state}"), |s| s["rebuild"]["state"] == state)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_take_over_under_load_and_no_event_is_lost_or_doubled() {
+    let mut stage = Stage::new("reload");
+    stage.send(200);
+    let home = stage.home(&["counter", "ledger"]);
+    let mut engine = home.start();
+    let observer = stage.observe();
+    let mut digest = live_digest(&engine.wait_projection("counter", "running", |s| s["state"] == "idle"));
+    for build in 0..20 {
+        home.drop_in_build("counter", "counter.wasm", build);
+        stage.send(50);
+        digest = wait_other_build(&mut engine, &digest);
+        stage.send(20);
+    }
+    stage.settled(COUNTER).await;
+    stage.settled(LEDGER).await;
+    assert!(observer.finish() > 0);
+    // The build stands with the checkpoint that it made.
+    let mut connection = connect(&stage.url()).await;
+    let stored: Vec<String> =
+        sqlx::query_scalar("SELECT DISTINCT plugin_digest FROM laterna_checkpoint WHERE projection = 'counter'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+    assert!(stored.contains(&digest), "{stored:?} {digest}");
+    let audit = engine.ask("GET", "/api/v1/audit?projection=counter&limit=100", None);
+    let deploys = audit["entries"].as_array().unwrap().iter().filter(|entry| entry["action"] == "deploy").count();
+    assert_eq!(deploys, 20, "{audit}");
+}
+
+async fn connect(url: &str) -> sqlx::SqliteConnection {
+    use sqlx::Connection as _;
+    sqlx::SqliteConnection::connect(&format!("{url}?mode=ro")).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_bad_build_leaves_the_one_before_running_and_says_why() {
+    let mut stage = Stage::new("bad builds");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    let good = live_digest(&engine.wait_projection("counter", "idle", |s| s["state"] == "idle"));
+    let plugin = home.path().join("plugins/counter.wasm");
+    for bad in [&b""[..], b"\x7fELF and so on", b"\0asm\x0d\0\x01\0 torn", b"\x1f\x8b\x08 zipped"] {
+        std::fs::write(&plugin, bad).unwrap();
+        let status = engine.wait_projection("counter", "with a rejected build", |s| {
+            s["rejected"]["reason"].as_str().is_some_and(|reason| !reason.is_empty())
+        });
+        assert_eq!(live_digest(&status), good, "{status}");
+        stage.send(30);
+        stage.settled(COUNTER).await;
+        home.drop_in_build("counter", "counter.wasm", 7);
+        engine.wait_projection("counter", "well again", |s| s["rejected"].is_null() && live_digest(s) != good);
+        std::fs::copy(laterna_tests::engine::guest("counter"), &plugin).unwrap();
+        engine.wait_projection("counter", "on the first build", |s| live_digest(s) == good);
+    }
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_goes_stops_its_projection_and_its_tables_stay() {
+    let mut stage = Stage::new("removed file");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    home.take_out("counter.wasm");
+    let status = engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    assert!(status["reason"].as_str().unwrap().contains("counter.wasm"), "{status}");
+    let before = digest(&stage.url()).await;
+    stage.send(50);
+    // It stays so over a restart.
+    engine.kill();
+    let mut engine = home.start();
+    engine.wait_projection("counter", "still stopped", |s| s["state"] == "stopped");
+    assert_eq!(digest(&stage.url()).await, before);
+    home.drop_in("counter");
+    stage.settled(COUNTER).await;
+    home.take_out("counter.wasm");
+    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    engine.ask("DELETE", PROJECTION, None);
+    let mut connection = connect(&stage.url()).await;
+    let left: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name LIKE '%counts%'")
+        .fetch_all(&mut connection)
+        .await
+        .unwrap();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// All rows that readers see, as one number.
+async fn digest(url: &str) -> String {
+    Reader::connect(url).await.unwrap().snapshot("counter", COUNTER.whole).await.unwrap().digest()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_engine_goes_on_with_the_stored_build_when_the_file_is_gone_or_another() {
+    let mut stage = Stage::new("stored build");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    let first = live_digest(&engine.wait_projection("counter", "idle", |s| s["state"] == "idle"));
+    engine.kill();
+    // Gone while nobody watched: that is no order.
+    home.take_out("counter.wasm");
+    stage.send(50);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    assert_eq!(live_digest(&engine.wait_projection("counter", "idle", |s| s["state"] == "idle")), first);
+    home.drop_in_build("counter", "counter.wasm", 1);
+    wait_other_build(&mut engine, &first);
+    engine.kill();
+    // An earlier build that comes back while nobody watches does not take over by itself.
+    home.drop_in("counter");
+    let mut engine = home.start();
+    let status = engine
+        .wait_projection("counter", "idle, with a held plan", |s| s["state"] == "idle" && s["plan"]["held"] == true);
+    assert_ne!(live_digest(&status), first, "{status}");
+    engine.ask("POST", &format!("{PROJECTION}/deploy"), None);
+    engine.wait_projection("counter", "on the first build", |s| live_digest(s) == first);
+    stage.send(20);
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_added_in_place_and_a_raised_revision_is_rebuilt_and_swapped() {
+    let mut stage = Stage::new("alter and rebuild");
+    stage.send(300);
+    let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1h\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let observer = stage.observe();
+    home.drop_in_build("counter_wide", "counter.wasm", 1);
+    engine.wait_projection("counter", "on the wide build", |s| {
+        s["generations"][0]["descriptor"].to_string().contains("last")
+    });
+    stage.send(100);
+    stage.settled(COUNTER).await;
+    let mut connection = connect(&stage.url()).await;
+    let filled: i64 = sqlx::query_scalar("SELECT count(last) FROM counts").fetch_one(&mut connection).await.unwrap();
+    assert!(filled > 0, "new rows have the new column");
+    home.drop_in_build("counter_r2", "counter.wasm", 1);
+    let status = wait_generation(&mut engine, 2);
+    assert_eq!(status["rebuild"]["state"], "switched", "{status}");
+    assert_eq!(status["rebuild"]["progress_ratio"], 1.0, "{status}");
+    stage.send(100);
+    stage.settled(COUNTER).await;
+    // The former generation is warm: it goes on, and can be rolled back to.
+    engine.ask("POST", &format!("{PROJECTION}/rollback"), None);
+    wait_generation(&mut engine, 1);
+    stage.send(100);
+    stage.settled(COUNTER).await;
+    assert!(observer.finish() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_waits_for_a_person_who_compares_and_switches() {
+    let mut stage = Stage::new("manual switch");
+    stage.send(500);
+    let home = stage
+        .home(&["counter"])
+        .with("defaults", "on_change = \"hold\"")
+        .with("defaults", "\"rebuild.switch\" = \"manual\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    home.drop_in_build("counter_double", "counter.wasm", 1);
+    let status = engine.wait_projection("counter", "with a plan", |s| s["plan"]["held"] == true);
+    assert_eq!(status["plan"]["action"], "rebuild", "{status}");
+    let forecast = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "dry_run": true })));
+    assert_eq!(forecast["events"], 500, "{forecast}");
+    // Twenty at once: one wins, and the others are told which.
+    let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
+        let ask = || engine.request("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({}))).unwrap();
+        let asking: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
+        asking.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    let won: Vec<&Value> = answers.iter().filter(|(code, _)| *code == 202).map(|(_, body)| body).collect();
+    assert_eq!(won.len(), 1, "{answers:?}");
+    let id = won[0]["id"].as_str().unwrap().to_owned();
+    assert!(
+        answers.iter().filter(|(code, body)| *code == 409 && body["subject"] == json!(id)).count() == 19,
+        "{answers:?}"
+    );
+    rebuild_state(&mut engine, "ready");
+    stage.send(100);
+    let diff = engine.ask("GET", &format!("/api/v1/rebuilds/{id}/diff?samples=3"), None);
+    let table = &diff["tables"][0];
+    assert_eq!(table["live_rows"], table["rebuilt_rows"], "{diff}");
+    assert_eq!(table["changed"], table["live_rows"], "every row counts twice now: {diff}");
+    assert_eq!(table["samples"].as_array().unwrap().len(), 3, "{diff}");
+    stage.settled(COUNTER).await;
+    engine.ask("POST", &format!("/api/v1/rebuilds/{id}/switch"), None);
+    wait_generation(&mut engine, 2);
+    let mut connection = connect(&stage.url()).await;
+    let events: i64 = sqlx::query_scalar("SELECT sum(events) FROM counts").fetch_one(&mut connection).await.unwrap();
+    assert_eq!(events as u64, 2 * stage.sent);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancelled_rebuild_leaves_nothing_and_the_live_one_never_noticed() {
+    let mut stage = Stage::new("cancel");
+    stage.send(2_000);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let observer = stage.observe();
+    let begun =
+        engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "max_rate": 100, "switch": "manual" })));
+    let id = begun["id"].as_str().unwrap().to_owned();
+    rebuild_state(&mut engine, "filling");
+    stage.send(100);
+    engine.ask("DELETE", &format!("/api/v1/rebuilds/{id}"), None);
+    let status = rebuild_state(&mut engine, "cancelled");
+    assert_eq!(status["generation"], 1);
+    wait::until("the tables to go", PATIENCE, || {
+        let status = engine.projection("counter")?;
+        if status["generations"].as_array().unwrap().len() == 1 { Ok(()) } else { Err(status.to_string()) }
+    });
+    stage.settled(COUNTER).await;
+    assert!(observer.finish() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pauses_are_kept_over_restarts_and_waits_tell_what_is_applied() {
+    let mut stage = Stage::new("operations");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    engine.ask("PUT", &format!("{PROJECTION}/pause"), None);
+    engine.wait_projection("counter", "paused", |s| s["state"] == "paused");
+    stage.send(50);
+    let status = engine.wait_projection("counter", "paused and behind", |s| s["lag_events"] == 50);
+    assert_eq!(status["state"], "paused");
+    let (code, _) = engine.request("GET", &format!("{PROJECTION}/wait?caught_up=true&timeout=1s"), None).unwrap();
+    assert_eq!(code, 504);
+    engine.kill();
+    let mut engine = home.start();
+    engine.wait_projection("counter", "still paused", |s| s["state"] == "paused" && s["lag_events"] == 50);
+    engine.ask("PUT", &format!("{PROJECTION}/resume"), None);
+    engine.ask("GET", &format!("{PROJECTION}/wait?caught_up=true&timeout=60s"), None);
+    stage.settled(COUNTER).await;
+    stage.send(1);
+    let log = engine.ask("GET", &format!("{PROJECTION}/partitions"), None);
+    let end = log["partitions"][0]["next_offset"].as_i64().unwrap();
+    engine.ask("PUT", &format!("{PROJECTION}/pause"), None);
+    let begin = Instant::now();
+    let far = format!("{PROJECTION}/wait?topic=events&partition=0&offset={}&timeout=500ms", end + 100);
+    assert_eq!(engine.request("GET", &far, None).unwrap().0, 504);
+    assert!(begin.elapsed() >= Duration::from_millis(500));
+    engine.ask("PUT", &format!("{PROJECTION}/resume"), None);
+    engine.ask("POST", &format!("{PROJECTION}/restart"), None);
+    stage.settled(COUNTER).await;
+    let line = "{\"key\": \"new key\", \"value\": \"42\"}";
+    let step = engine.ask("POST", &format!("{PROJECTION}/step"), Some(&json!({ "topic": "events", "lines": line })));
+    assert_eq!(step["events"][0]["rows"][0]["after"]["total"], 42, "{step}");
+    assert!(step["events"][0]["rows"][0]["before"].is_null(), "{step}");
+    let step = engine.ask(
+        "POST",
+        &format!("{PROJECTION}/step"),
+        Some(&json!({ "topic": "events", "partition": 0, "offset": 0, "count": 3 })),
+    );
+    assert_eq!(step["events"].as_array().unwrap().len(), 3, "{step}");
+    stage.settled(COUNTER).await;
+}
+
+/// Where a test ends the process, and what is under way then.
+const CRASHES: [(&str, &str); 16] = [
+    ("build-stored", "reload"),
+    ("deployed", "reload"),
+    ("build-stored", "revision"),
+    ("rebuild-build-stored", "revision"),
+    ("rebuild-begun", "revision"),
+    ("rebuild-filled", "revision"),
+    ("rebuild-moved:1", "revision"),
+    ("rebuild-indexed", "revision"),
+    ("rebuild-moved:2", "revision"),
+    ("rebuild-caught-up", "revision"),
+    ("rebuild-moved:3", "revision"),
+    ("before-swap", "revision"),
+    ("after-swap", "revision"),
+    ("collected", "revision"),
+    ("rebuild-cancelled", "cancel"),
+    ("rolled-back", "rollback"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_step_the_engine_dies_at_it_goes_on_or_is_undone() {
+    for (at, (point, operation)) in CRASHES.into_iter().enumerate() {
+        let mut stage = Stage::new("crash points");
+        stage.send(200);
+        let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1s\"");
+        let home = if operation == "rollback" { home.with("defaults", "\"rebuild.keep\" = \"1h\"") } else { home };
+        let mut engine = home.start();
+        stage.settled(COUNTER).await;
+        if operation == "rollback" {
+            home.drop_in_build("counter_r2", "counter.wasm", 1);
+            wait_generation(&mut engine, 2);
+        }
+        engine.kill();
+        let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", point)]);
+        engine.wait_projection("counter", "idle", |s| s["state"] == "idle");
+        match operation {
+            "reload" => home.drop_in_build("counter", "counter.wasm", 1),
+            "revision" => home.drop_in_build("counter_r2", "counter.wasm", 1),
+            "rollback" => drop(engine.request("POST", &format!("{PROJECTION}/rollback"), None)),
+            _ => {
+                let slow = json!({ "max_rate": 10, "switch": "manual" });
+                let begun = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&slow));
+                // It dies before it answers.
+                drop(engine.request("DELETE", &format!("/api/v1/rebuilds/{}", begun["id"].as_str().unwrap()), None));
+            }
+        }
+        let status = engine.wait_end(PATIENCE);
+        assert!(status.code().is_none(), "{point}: {status:?}\n{}", engine.tail());
+        stage.send(50);
+        let mut engine = home.start();
+        stage.settled(COUNTER).await;
+        let (generation, kept) = match operation {
+            "revision" => (2, 1),
+            "rollback" => (1, 2),
+            _ => (1, 1),
+        };
+        let done = engine.wait_projection("counter", &format!("through {operation} after {point} ({at})"), |status| {
+            status["generation"] == generation && status["generations"].as_array().is_some_and(|g| g.len() == kept)
+        });
+        if operation == "reload" {
+            engine.wait_projection("counter", "on the new build", |s| s["plan"].is_null() && s["state"] == "idle");
+        }
+        stage.send(50);
+        stage.settled(COUNTER).await;
+        drop(done);
+    }
+}

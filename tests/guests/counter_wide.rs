@@ -1,0 +1,17 @@
+//! The counter with one more column, which may be null, under the same revision: added in place. And an index.
+
+use laterna_sdk::prelude::*;
+
+projection! { name: "counter", revision: 1, topics: ["events"], tables: [counts], apply: apply }
+
+table! {
+    counts(key: String) commutative { events: i64, total: i64, last: Option<i64> }
+    changes { upsert Count { events: add, total: add, last: max }; }
+}
+
+fn apply(event: &Event, changes: &mut Changes) -> Result<(), Fault> {
+    let key = event.key_text().unwrap_or_default().to_owned();
+    let total = event.text()?.and_then(|value| value.trim().parse().ok()).unwrap_or(0);
+    changes.push(Count { key, events: 1, total, last: Some(total) });
+    Ok(())
+}
