@@ -9,7 +9,7 @@ use toml::de::{DeArray, DeTable, DeValue};
 
 use super::keys::{self, KEYS, Key, Kind, PROJECTION_KEYS, PROPERTIES, PROPERTY_VARIABLES, TOKENS};
 use super::show::Shown;
-use super::tokens::{self, TokenConfig};
+use super::tokens::{self, TokenConfig, TokenRole};
 use super::{Config, ProjectionConfig, Secret, parse};
 
 /// The file that is read where none is named, if it exists.
@@ -109,6 +109,7 @@ impl Config {
             ConfigFile::Absent => None,
         };
         reader.variables();
+        reader.token_variables();
         inputs.overrides.iter().for_each(|text| reader.argument(text));
         let (config, shown) = reader.build();
         if reader.problems.is_empty() {
@@ -401,29 +402,42 @@ impl Reader<'_> {
 
     /// `[{ name = "ci", role = "operator", token = { file = "PATH" } }]`.
     fn tokens(&mut self, list: &DeArray<'_>, origin: &str) {
-        let mut found: Vec<TokenConfig> = Vec::new();
+        self.tokens = Some((Vec::new(), origin.to_owned()));
         for item in list {
             let entry = item.get_ref().as_table().ok_or_else(|| "takes tables".to_owned()).and_then(tokens::entry);
-            let entry = match entry {
-                Ok(entry) => entry,
-                Err(message) => {
-                    self.problem(origin, TOKENS, message);
-                    continue;
+            match entry {
+                Ok(entry) => {
+                    if let Some(text) = self.referenced(TOKENS, origin, entry.kind, entry.target) {
+                        self.token(entry.name, entry.role, &text, origin);
+                    }
                 }
-            };
-            let Some(text) = self.referenced(TOKENS, origin, entry.kind, entry.target) else { continue };
-            match tokens::digest(entry.name, text.trim()) {
-                Ok(_) if found.iter().any(|other| other.name == entry.name) => {
-                    self.problem(origin, TOKENS, format!("there are two tokens named {:?}", entry.name));
-                }
-                Ok(digest) if found.iter().any(|other| other.digest == digest) => {
-                    self.problem(origin, TOKENS, format!("the token {:?} is the same as another one", entry.name));
-                }
-                Ok(digest) => found.push(TokenConfig { name: entry.name.to_owned(), role: entry.role, digest }),
                 Err(message) => self.problem(origin, TOKENS, message),
             }
         }
-        self.tokens = Some((found, origin.to_owned()));
+    }
+
+    /// `LATERNA_OPERATOR_TOKEN` and `LATERNA_VIEWER_TOKEN`, for containers without a file.
+    fn token_variables(&mut self) {
+        for (variable, role) in tokens::VARIABLES {
+            if let Some(given) = self.variable(variable, TOKENS) {
+                self.token(role.name(), role, &given.text, &given.origin);
+            }
+        }
+    }
+
+    fn token(&mut self, name: &str, role: TokenRole, text: &str, origin: &str) {
+        let digest = match tokens::digest(name, text.trim()) {
+            Ok(digest) => digest,
+            Err(message) => return self.problem(origin, TOKENS, message),
+        };
+        let (found, _) = self.tokens.get_or_insert_with(|| (Vec::new(), origin.to_owned()));
+        if found.iter().any(|other| other.name == name) {
+            return self.problem(origin, TOKENS, format!("there are two tokens named {name:?}"));
+        }
+        if found.iter().any(|other| other.digest == digest) {
+            return self.problem(origin, TOKENS, format!("the token {name:?} is the same as another one"));
+        }
+        found.push(TokenConfig { name: name.to_owned(), role, digest });
     }
 
     /// What a variable or a file holds.

@@ -1,7 +1,7 @@
 //! Laws of loading: layers, unknown keys, secrets.
 
 use super::*;
-use crate::config::{SourceKind, schema, show};
+use crate::config::{SourceKind, TokenRole, schema, show};
 
 const CANARY: &str = "hunter2-canary";
 
@@ -140,7 +140,12 @@ fn wrong_values_say_what_is_right() {
         ("[kafka]\nbuffer = [1]", "takes no array"),
         ("[defaults]\non_error = \"park\"", "comes with a later release"),
         ("[defaults]\nlimits = { call_time = \"1ms\" }", "1ms is out of bounds: 10ms to 1m"),
-        ("[http]\nlisten = \"0.0.0.0:80\"", "allow_remote"),
+        ("[http]\nlisten = \"0.0.0.0:80\"", "openssl rand -hex 32"),
+        ("[http]\nlisten = \"0.0.0.0:80\"", "http.allow_remote = true"),
+        ("[http]\nlisten = \"0.0.0.0:80\"\nallow_remote = true\ntokens = []", "no token guards it"),
+        ("[http]\nallowed_hosts = [3]", "takes a list of texts"),
+        ("[http]\nallowed_hosts = [\"https://x.example\"]", "without scheme and port"),
+        ("[metrics]\ngranularity = \"topic\"", "\"partition\" or \"projection\""),
         ("[http]\nlisten = \"here\"", "is not an address with a port"),
         ("[projections.\"Bad-Name\"]\nslo = { lag_seconds = 3 }", "no name of a projection"),
         ("http = 3", "is a section"),
@@ -224,4 +229,72 @@ fn the_schema_knows_every_key() {
             assert!(schema.pointer(&pointer).and_then(|leaf| leaf.get("default")).is_some(), "{pointer}");
         }
     }
+}
+
+/// 40 characters.
+const TOKEN: &str = "hunter2-canary-hunter2-canary-hunter2-ca";
+
+#[test]
+fn tokens_are_hashed_and_open_the_address() {
+    use sha2::{Digest, Sha256};
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("viewer.token");
+    std::fs::write(&file, format!("{TOKEN}-viewer\n")).unwrap();
+    let toml = format!(
+        "[http]\nlisten = \"0.0.0.0:80\"\nallowed_hosts = [\"a.example\", \"b\"]\n[[http.tokens]]\nname = \"ci\"\nrole = \"operator\"\ntoken = {{ env = \"CI\" }}\n[[http.tokens]]\nname = \"grafana\"\nrole = \"viewer\"\ntoken = {{ file = {:?} }}\n",
+        file.display().to_string()
+    );
+    let loaded = Config::load(&inputs(&dir, &toml, &[("CI", TOKEN)], &[])).unwrap();
+    let tokens = &loaded.config.http.tokens;
+    let digest = |text: &str| -> [u8; 32] { Sha256::digest(text.as_bytes()).into() };
+    assert_eq!((tokens[0].name.as_str(), tokens[0].role, tokens[0].digest), ("ci", TokenRole::Operator, digest(TOKEN)));
+    assert_eq!((tokens[1].role, tokens[1].digest), (TokenRole::Viewer, digest(&format!("{TOKEN}-viewer"))));
+    assert_eq!(loaded.config.http.allowed_hosts, ["a.example", "b"]);
+    let text = format!("{}{loaded:?}", show(&loaded));
+    assert!(!text.contains(CANARY), "{text}");
+    assert!(text.contains("tokens = [{ name = \"ci\", role = \"operator\", token = \"(secret)\" }"), "{text}");
+    assert!(text.matches("[http]").count() == 1, "{text}");
+    let by_variable = [("LATERNA_OPERATOR_TOKEN", TOKEN), ("LATERNA__HTTP__ALLOWED_HOSTS", "a.example, b")];
+    let config = load("", &by_variable, &["http.listen=0.0.0.0:80"]).unwrap().config;
+    assert_eq!((config.http.tokens[0].name.as_str(), config.http.tokens[0].role), ("operator", TokenRole::Operator));
+    assert_eq!(config.http.allowed_hosts, ["a.example", "b"]);
+}
+
+#[test]
+fn bad_tokens_say_what_is_right_and_show_nothing() {
+    for (tokens, expected) in [
+        (
+            "[{ name = \"a\", role = \"operator\", token = \"hunter2-canary-hunter2-canary-hunter2\" }]",
+            "never written into this file",
+        ),
+        ("[{ name = \"a\", role = \"operator\", token = { vault = \"hunter2-canary\" } }]", "{ file = \"PATH\" }"),
+        ("[{ name = \"a\", role = \"root\", token = { env = \"T\" } }]", "role = \"viewer\" or \"operator\""),
+        ("[{ role = \"viewer\", token = { env = \"T\" } }]", "has no name"),
+        ("[{ name = \"local\", role = \"viewer\", token = { env = \"T\" } }]", "used by the audit"),
+        ("[{ name = \"a b\", role = \"viewer\", token = { env = \"T\" } }]", "letters, digits"),
+        ("[{ name = \"a\", role = \"viewer\", token = { env = \"T\" }, expires = 1 }]", "unknown key `expires`"),
+        ("[{ name = \"a\", role = \"viewer\", token = { env = \"SHORT\" } }]", "has 22 characters; 32 to 512"),
+        ("[{ name = \"a\", role = \"viewer\", token = { env = \"SPACED\" } }]", "without spaces"),
+        ("[{ name = \"a\", role = \"viewer\", token = { env = \"ABSENT\" } }]", "ABSENT is not set"),
+        ("[{ name = \"a\", role = \"viewer\", token = { file = \"/absent\" } }]", "/absent cannot be read"),
+        (
+            "[{ name = \"a\", role = \"viewer\", token = { env = \"T\" } }, { name = \"a\", role = \"operator\", token = { env = \"U\" } }]",
+            "two tokens named",
+        ),
+        (
+            "[{ name = \"a\", role = \"viewer\", token = { env = \"T\" } }, { name = \"b\", role = \"operator\", token = { env = \"T\" } }]",
+            "the same as another one",
+        ),
+        ("[3]", "takes tables"),
+        ("\"hunter2-canary\"", "stands in the file only"),
+    ] {
+        let other = TOKEN.to_uppercase();
+        let spaced = format!("{TOKEN} {TOKEN}");
+        let env = [("T", TOKEN), ("U", other.as_str()), ("SHORT", &TOKEN[..22]), ("SPACED", spaced.as_str())];
+        let text = problems(&format!("[http]\nlisten = \"0.0.0.0:80\"\ntokens = {tokens}\n"), &env, &[]);
+        assert!(text.contains(expected) && text.contains("laterna.toml:3"), "{tokens}\n{text}");
+        assert!(!text.contains(CANARY), "{text}");
+    }
+    let text = problems("", &[("LATERNA__HTTP__TOKENS", TOKEN)], &["http.tokens=x"]);
+    assert!(text.matches("stands in the file only").count() == 2 && !text.contains(CANARY), "{text}");
 }

@@ -34,7 +34,7 @@ pub fn show(loaded: &Loaded) -> String {
             Some(value) => json!(value).to_string(),
         };
         // Writing to a String cannot fail.
-        let _infallible = writeln!(text, "{:<44}# {}", format!("{key} = {value}"), shown.origin);
+        let _infallible = writeln!(text, "{:<43} # {}", format!("{key} = {value}"), shown.origin);
     }
     text
 }

@@ -10,6 +10,10 @@ const NAME_MAX: usize = 64;
 /// Names that the audit uses for callers without a token.
 const RESERVED: [&str; 4] = ["local", "anonymous", "engine", "plugins-folder"];
 
+/// Tokens that stand in a variable, named as their role; each also as `NAME_FILE`.
+pub(super) const VARIABLES: [(&str, TokenRole); 2] =
+    [("LATERNA_OPERATOR_TOKEN", TokenRole::Operator), ("LATERNA_VIEWER_TOKEN", TokenRole::Viewer)];
+
 /// How a token is made; every message that asks for one says it.
 pub(super) const HOW_TO: &str = "make a token with `openssl rand -hex 32 > laterna.token` and name it in the file: [http] tokens = [{ name = \"admin\", role = \"operator\", token = { file = \"laterna.token\" } }]";
 

@@ -4,10 +4,13 @@ use serde::Serialize;
 
 use crate::error::Halt;
 use crate::runner::{ProjectionStatus, State};
-use crate::sink::{GenerationRecord, RebuildRecord, SinkError, TableRows};
+use crate::sink::SinkError;
 
 // What requests and answers are made of, for those who may not see the sink.
-pub use crate::sink::{Actor, Asked, AuditEntry, Desired, Done, Switch, TableDifference};
+pub use crate::sink::{
+    Actor, Asked, AuditEntry, Desired, Done, GenerationRecord, GenerationState, RebuildRecord, RebuildState, Switch, TableDifference,
+    TableRows, Target,
+};
 
 /// A projection, as one line of the overview and the head of its page.
 #[derive(Clone, Debug, Serialize, utoipa::ToSchema)]

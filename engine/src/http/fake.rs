@@ -12,7 +12,6 @@ use super::*;
 use crate::control::*;
 use crate::error::{Halt, HaltAt};
 use crate::runner::{Counters, PartitionStatus, ProjectionStatus, State};
-use crate::sink::{GenerationRecord, GenerationState, RebuildRecord, RebuildState, TableRows, Target};
 
 pub(super) const DIGEST: &str = "abababababababababababababababababababababababababababababababab";
 const NOW: i64 = 1_790_000_000_000_000;

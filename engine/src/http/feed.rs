@@ -70,12 +70,12 @@ impl Feed {
 
     /// Everything, and what comes after it. None once the engine ends.
     pub(super) fn listen(&self, api: &Api) -> Option<(Frame, broadcast::Receiver<Frame>)> {
-        let seen = api.look();
         let mut told = self.lock();
         if told.closed {
             return None;
         }
-        told.update(seen);
+        // Under the lock, so that a later look is never told before an earlier one.
+        told.update(api.look());
         let receiver = told.tell.get_or_insert_with(|| broadcast::channel(BACKLOG_MAX).0).subscribe();
         let projections = told.projections.values().map(AsRef::as_ref).collect::<Vec<&str>>().join(",");
         let data = format!(r#"{{"status":{},"projections":[{projections}],"plugins":{}}}"#, told.status, told.plugins);
@@ -84,10 +84,9 @@ impl Feed {
 
     /// Tells what has changed, if anybody listens.
     fn refresh(&self, api: &Api) {
-        let is_heard = self.lock().tell.as_ref().is_some_and(|tell| tell.receiver_count() > 0);
-        if is_heard {
-            let seen = api.look();
-            self.lock().update(seen);
+        let mut told = self.lock();
+        if told.tell.as_ref().is_some_and(|tell| tell.receiver_count() > 0) {
+            told.update(api.look());
         }
     }
 

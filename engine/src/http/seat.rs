@@ -11,21 +11,18 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-/// How long a connection may be without a running request: bounds who reads an answer byte by byte.
-const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
-/// How long a stream may take nothing: it is sent a heartbeat every 15 s.
-const STREAM_STALL_MAX: Duration = Duration::from_secs(60);
-
 /// All places.
 pub(super) struct Seats {
     seats: Mutex<HashMap<u64, Arc<Seat>>>,
     max: usize,
+    quiet_max: Duration,
 }
 
 /// One connection's place.
 pub(super) struct Seat {
     state: Mutex<State>,
     leave: Notify,
+    quiet_max: Duration,
 }
 
 struct State {
@@ -43,8 +40,9 @@ pub(super) struct Running {
 }
 
 impl Seats {
-    pub(super) fn new(max: usize) -> Arc<Self> {
-        Arc::new(Self { seats: Mutex::default(), max })
+    /// At most `max` connections; each may be without a running request, or have a stream that takes nothing, for `quiet_max`.
+    pub(super) fn new(max: usize, quiet_max: Duration) -> Arc<Self> {
+        Arc::new(Self { seats: Mutex::default(), max, quiet_max })
     }
 
     /// A place for a new connection; none where every connection has a running request.
@@ -58,7 +56,7 @@ impl Seats {
             }
         }
         let state = State { since: Instant::now(), running: 0, streamed: None, gone: false };
-        let seat = Arc::new(Seat { state: Mutex::new(state), leave: Notify::new() });
+        let seat = Arc::new(Seat { state: Mutex::new(state), leave: Notify::new(), quiet_max: self.quiet_max });
         seats.insert(id, seat.clone());
         Some(seat)
     }
@@ -105,10 +103,10 @@ impl Seat {
             let left = {
                 let state = self.lock();
                 match (state.running, state.streamed) {
-                    (0, _) => QUIET_TIME_MAX.saturating_sub(state.since.elapsed()),
-                    (_, Some(at)) => STREAM_STALL_MAX.saturating_sub(at.elapsed()),
+                    (0, _) => self.quiet_max.saturating_sub(state.since.elapsed()),
+                    (_, Some(at)) => self.quiet_max.saturating_sub(at.elapsed()),
                     // A request bounds its own time.
-                    (_, None) => QUIET_TIME_MAX,
+                    (_, None) => self.quiet_max,
                 }
             };
             if left.is_zero() || tokio::time::timeout(left, self.leave.notified()).await.is_ok() {
@@ -140,7 +138,7 @@ mod tests {
 
     #[test]
     fn the_one_that_has_been_quiet_for_longest_makes_room_and_a_running_one_never() {
-        let seats = Seats::new(3);
+        let seats = Seats::new(3, Duration::from_secs(60));
         let (first, second, third) = (seats.take(1).unwrap(), seats.take(2).unwrap(), seats.take(3).unwrap());
         let running = first.run().unwrap();
         let _fourth = seats.take(4).unwrap();
@@ -155,5 +153,26 @@ mod tests {
         seats.free(3);
         assert!(seats.take(7).is_some());
         assert!(first.run().is_some() && fifth.run().is_some());
+    }
+
+    #[tokio::test]
+    async fn who_does_nothing_leaves_and_who_runs_stays() {
+        let seats = Seats::new(3, Duration::from_millis(100));
+        let leaves = |seat: Arc<Seat>| async move {
+            tokio::time::timeout(Duration::from_millis(400), seat.must_leave()).await.is_ok()
+        };
+        let (quiet, running, stalled) = (seats.take(1).unwrap(), seats.take(2).unwrap(), seats.take(3).unwrap());
+        let _request = running.run().unwrap();
+        let stream = stalled.run().unwrap();
+        stream.streamed();
+        assert!(leaves(quiet).await, "it sends nothing, or reads nothing");
+        assert!(leaves(stalled.clone()).await, "its stream takes nothing");
+        assert!(!leaves(running).await);
+        let flowing = tokio::spawn(leaves(stalled));
+        for _ in 0..20 {
+            stream.streamed();
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        assert!(!flowing.await.unwrap());
     }
 }

@@ -25,6 +25,9 @@ use crate::control::Control;
 pub(super) const CONNECTIONS_MAX: usize = 512;
 /// How long a client may take for its headers, and stay idle between two requests.
 const HEADER_TIME_MAX: Duration = Duration::from_secs(10);
+/// How long a connection may be without a running request, which bounds who reads an answer byte by byte, and how long a stream may take
+/// nothing, which is sent a heartbeat every 15 s.
+const QUIET_TIME_MAX: Duration = Duration::from_secs(60);
 const HEADERS_MAX: usize = 64;
 const HEADER_BYTES_MAX: usize = 16 << 10;
 
@@ -84,7 +87,7 @@ impl Server {
 }
 
 async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Receiver<bool>) {
-    let seats = Seats::new(CONNECTIONS_MAX);
+    let seats = Seats::new(CONNECTIONS_MAX, QUIET_TIME_MAX);
     let mut connections = JoinSet::new();
     let mut id = 0;
     loop {

@@ -57,6 +57,7 @@ impl Answered {
 }
 
 impl Desk {
+    #[allow(clippy::fn_params_excessive_bools, reason = "a test's shorthand")]
     fn new(settings: Settings, is_loopback: bool, ok: bool) -> Self {
         let api = Api::new(settings, is_loopback);
         let fake = Fake::new(ok);

@@ -14,6 +14,11 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
+/** A text whose parts in backquotes are code. */
+function prose(text = "") {
+  return text.split("`").map((part, index) => (index % 2 ? make("code", { textContent: part }) : part));
+}
+
 /** A type in words, with links to what it names. */
 function typeOf(schema) {
   if (!schema || Object.keys(schema).length === 0) return ["anything"];
@@ -42,7 +47,7 @@ function members(schema) {
       const inner = one.oneOf?.find((branch) => branch.description);
       rows.push(make("tr", {}, make("td", {}, make("code", { textContent: name })),
         make("td", {}, ...typeOf(one), required.has(name) ? "" : ", may be absent"),
-        make("td", { textContent: one.description ?? inner?.description ?? "" })));
+        make("td", {}, ...prose(one.description ?? inner?.description))));
     }
   }
   return make("table", {}, ...rows);
@@ -136,7 +141,7 @@ function operation(method, path, operation, resolve) {
     const response = resolve(given);
     const schema = Object.values(response.content ?? {})[0]?.schema;
     return make("tr", {}, make("td", {}, make("code", { textContent: status })), make("td", {}, ...(schema ? typeOf(schema) : [])),
-      make("td", { textContent: response.description ?? "" }));
+      make("td", {}, ...prose(response.description)));
   });
   const content = operation.requestBody?.content;
   const form = tryIt(method, path, fields, content);
@@ -144,9 +149,9 @@ function operation(method, path, operation, resolve) {
   const schema = content && Object.values(content)[0]?.schema;
   return make("details", { id: operation.operationId },
     make("summary", {}, make("span", { className: "method", textContent: method.toUpperCase() }),
-      make("span", { className: "path", textContent: path }), make("span", { className: "says", textContent: operation.summary ?? "" }),
+      make("span", { className: "path", textContent: path }), make("span", { className: "says" }, ...prose(operation.summary)),
       make("span", { className: "role", textContent: operation["x-role"] ?? "anybody" })),
-    make("div", { className: "inside" }, operation.description ? make("p", { textContent: operation.description }) : null, form,
+    make("div", { className: "inside" }, operation.description ? make("p", {}, ...prose(operation.description)) : null, form,
       schema?.$ref ? make("p", {}, "The body is ", ...typeOf(schema), ".") : null,
       make("h3", { textContent: "Answers" }), make("table", {}, ...responses)));
 }
@@ -156,7 +161,7 @@ async function show() {
   if (!response.ok) throw new Error(`openapi.json: ${response.status}`);
   const api = await response.json();
   const resolve = (value) => value.$ref ? value.$ref.slice(2).split("/").reduce((at, name) => at[name], api) : value;
-  document.querySelector("#about").textContent = `${api.info.description} Version ${api.info.version}.`;
+  document.querySelector("#about").replaceChildren(...prose(api.info.description), ` Version ${api.info.version}.`);
   const tags = new Map();
   for (const [path, item] of Object.entries(api.paths)) {
     for (const [method, one] of Object.entries(item)) {
@@ -172,7 +177,7 @@ async function show() {
   }
   const values = document.querySelector("#schemas");
   for (const [name, schema] of Object.entries(api.components.schemas)) {
-    values.append(make("h3", { id: `value-${name}`, textContent: name }), schema.description ? make("p", { textContent: schema.description }) : "",
+    values.append(make("h3", { id: `value-${name}`, textContent: name }), schema.description ? make("p", {}, ...prose(schema.description)) : "",
       schema.properties || schema.allOf ? members(schema) : make("p", {}, ...typeOf(schema)));
   }
   values.hidden = false;
