@@ -306,8 +306,9 @@ async fn deploy(
     }
     let of = generation(projection, number);
     if !changes.is_empty() {
-        tx.add_to_tables(&of, schema, &changes).await?;
-        if found.state == GenerationState::Live {
+        let live = found.state == GenerationState::Live;
+        tx.add_to_tables(&of, schema, &changes, live).await?;
+        if live {
             let before = stored::tables(&found.descriptor);
             let former = Some((number, &*before));
             tx.point_views(Views { generation: &of, tables: &schema.descriptor.tables, former }).await?;

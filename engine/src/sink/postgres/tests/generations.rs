@@ -135,6 +135,7 @@ async fn readers_see_one_generation_or_the_other_in_many_swaps() {
         let generation = Generation { projection: "shop".into(), number };
         assert_eq!(sums(&bench.sink, &generation, &schema).await["count"], Some(events));
     }
+    eprintln!("refusals: {refusals:?}");
     assert!(refusals.keys().all(|code| ["behind", "readers"].contains(code)), "{refusals:?}");
     bench.database.drop().await;
 }
@@ -341,7 +342,9 @@ async fn a_bulk_load_makes_keys_when_it_needs_them() {
     let sums = sums(&bench.sink, &generation, &bench.schema).await;
     assert_eq!((sums.len(), sums["k02100"], sums["k03100"]), (4_201, Some(2), Some(2)));
     // A live one that was made by the first version has its indexes under other names.
-    run(&mut admin, "ALTER INDEX shop_g1.laterna_index_wide_e14cb5d6 RENAME TO wide_ts_i_idx").await;
+    let index = &bench.schema.descriptor.tables[WIDE].indexes[0];
+    let name = crate::sink::sql::index_name("wide", index);
+    run(&mut admin, &format!("ALTER INDEX shop_g1.{name} RENAME TO wide_ts_i_idx")).await;
     bench.sink.finish_tables(&bench.generation, &bench.schema).await.unwrap();
     assert_eq!(indexes(&mut admin, "shop_g1").await, 2);
     bench.database.drop().await;
