@@ -36,17 +36,24 @@ pub(super) struct PostgresTransaction<'c> {
     tried: String,
     /// When the first lock that keeps readers waiting was asked for.
     held: Option<Instant>,
+    /// Whether an index was declared that is to be made once the transaction has ended.
+    lacks_index: bool,
 }
 
 impl<'c> PostgresTransaction<'c> {
     /// `tried` says what is attempted, for messages.
     pub(super) fn new(connection: &'c mut PgConnection, tried: &str) -> Self {
-        Self { connection, tried: tried.to_owned(), held: None }
+        Self { connection, tried: tried.to_owned(), held: None, lacks_index: false }
     }
 
     /// Begins an order: the projection's records are for it alone.
     pub(super) async fn begin_order(&mut self, projection: &str) -> Result<(), SinkError> {
         catalog::lock(self.connection, projection).await.map_err(|failure| self.error(failure))
+    }
+
+    /// Whether an index is to be made once the transaction has ended: no reader is to wait for that.
+    pub(super) fn lacks_index(&self) -> bool {
+        self.lacks_index
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -162,6 +169,8 @@ impl<'c> PostgresTransaction<'c> {
         live: bool,
     ) -> Result<(), OrderError> {
         let namespace = namespace(generation);
+        let is_index = |difference: &Difference| matches!(difference, Difference::IndexAdded { .. });
+        self.lacks_index = changes.iter().any(|change| change.differences.iter().any(is_index));
         let declared = |name: &str| schema.descriptor.tables.iter().find(|table| table.name == name);
         // What locks nobody out comes first.
         for change in changes {
@@ -263,13 +272,14 @@ impl Type<Postgres> for Parameter {
 impl Encode<'_, Postgres> for Parameter {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         match self {
-            Self::Text(Some(text)) => buffer.extend_from_slice(text.as_bytes()),
+            // U+0000 is the one character that the server does not take.
+            Self::Text(Some(text)) => buffer.extend_from_slice(text.replace('\0', "\u{FFFD}").as_bytes()),
             Self::Integer(Some(number)) => buffer.extend_from_slice(&number.to_be_bytes()),
             Self::Boolean(truth) => buffer.push(u8::from(*truth)),
             Self::Bytes(bytes) => buffer.extend_from_slice(bytes),
             Self::Json(text) => {
                 buffer.push(1); // the version of the format
-                buffer.extend_from_slice(text.as_bytes());
+                buffer.extend_from_slice(text.replace("\\u0000", "\\ufffd").as_bytes());
             }
             Self::Time(Some(micros)) => buffer.extend_from_slice(&wire::instant(*micros)),
             Self::Text(None) | Self::Integer(None) | Self::Time(None) => return Ok(IsNull::Yes),

@@ -148,7 +148,7 @@ pub(super) async fn point(tx: &mut PostgresTransaction<'_>, views: Views<'_>) ->
     let in_place = views.former.is_some_and(|(number, _)| number == views.generation.number);
     let mut statements = Vec::new();
     let mut changed: Vec<&str> = Vec::new();
-    for table in &views.tables[..] {
+    for table in views.tables {
         let declared: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         let all = || declared.iter().copied();
         let Some(found) = found.get(&table.name) else {

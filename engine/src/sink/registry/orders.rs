@@ -96,7 +96,7 @@ pub(in crate::sink) async fn carry_out(
         let kept = i64::try_from(REQUESTS_KEPT.as_micros()).unwrap_or(i64::MAX);
         tx.run("DELETE FROM @request WHERE created_at < $1", vec![Parameter::Time(Some(now - kept))]).await?;
         tx.run(
-            "INSERT INTO @request (actor, key, fingerprint, done) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO @request (actor, key, fingerprint, done) VALUES ($1, $2, $3, $4) ON CONFLICT (actor, key) DO NOTHING",
             vec![(&asked.actor.name).into(), key.into(), (&fingerprint).into(), (&done).into()],
         )
         .await?;
