@@ -371,8 +371,8 @@ async fn whatever_step_the_engine_dies_at_it_goes_on_or_is_undone() {
     for (at, (point, operation)) in CRASHES.into_iter().enumerate() {
         let mut stage = Stage::new("crash points");
         stage.send(200);
-        let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1s\"");
-        let home = if operation == "rollback" { home.with("defaults", "\"rebuild.keep\" = \"1h\"") } else { home };
+        let keep = if operation == "rollback" { "1h" } else { "1s" };
+        let home = stage.home(&["counter"]).with("defaults", format!("\"rebuild.keep\" = \"{keep}\""));
         let mut engine = home.start();
         stage.settled(COUNTER).await;
         if operation == "rollback" {

@@ -35,8 +35,9 @@ const KEYS_MAX: usize = 7 << 20;
 const COPY_ROWS_MIN: usize = 1_000;
 /// How much of a copy is sent at a time.
 const COPY_CHUNK: usize = 512 << 10;
-/// A commit may build the primary keys of all tables.
-const LIMIT: Duration = Duration::from_secs(30 * 60);
+/// How long a commit may take, and how long one that builds primary keys.
+const LIMIT: Duration = Duration::from_secs(2 * 60);
+const KEYS_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// A crash of the server takes back rows and checkpoints together, so nothing waits for the disk.
 const SETTINGS: &str = "SET synchronous_commit = off; SET lock_timeout = '60s'; SET maintenance_work_mem = '128MB'; \
                         SET idle_in_transaction_session_timeout = '10min'";
@@ -123,8 +124,8 @@ impl BulkWriter {
             }
             // Taken out: however the commit ends, what is kept is what it has left.
             let state = std::mem::replace(&mut self.state, State::Unknown);
+            let alone = matches!(state, State::Alone(_));
             let (plan, next) = self.plan(set, state)?;
-            let alone = matches!(next, State::Alone(_));
             match self.writer.send(plan).await {
                 Ok(()) => {
                     self.state = next;
@@ -276,6 +277,11 @@ fn new_rows(namespace: &str, table: &Table, resolved: &SchemaTable, rows: &[(Key
 }
 
 impl Bulk {
+    /// How long the commit may take.
+    pub(super) fn limit(&self) -> Duration {
+        if self.keys.is_empty() { LIMIT } else { KEYS_LIMIT }
+    }
+
     /// Whether nobody else has committed to the generation; with the next bulk commit waiting until this one has ended.
     pub(super) async fn is_alone(
         &self,

@@ -179,7 +179,7 @@ impl PostgresWriter {
                 None => self.connect().await?,
             };
             let work = run(connection, Arc::clone(&plan));
-            let limit = self.session.limit;
+            let limit = plan.bulk.as_ref().map_or(self.session.limit, Bulk::limit);
             let (connection, result) = match bounded(Some(limit), work).await {
                 Ok(ended) => ended,
                 Err(Overdue) => {

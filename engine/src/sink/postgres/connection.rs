@@ -197,7 +197,7 @@ impl Database {
                 }
                 Err(failure) => {
                     // Where there is no way back the connection is lost, and the server ends the transaction.
-                    if sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.is_err() {
+                    if failure.stale() || sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.is_err() {
                         return Err(failure);
                     }
                     Err(failure)

@@ -8,6 +8,9 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use crate::error::ErrorKind;
 use crate::sink::{OrderError, Refusal, SinkError};
 
+/// The stable name of [`Failure::stale`].
+const STALE: &str = "database_stale_statement";
+
 /// Why a piece of work on a connection failed.
 #[derive(Debug)]
 pub(super) enum Failure {
@@ -57,7 +60,7 @@ impl Failure {
 
     /// Whether statements that this connection has prepared do not fit any longer: another connection would succeed.
     pub(super) fn stale(&self) -> bool {
-        matches!(self.code(), Some("0A000" | "26000"))
+        matches!(self.code(), Some("0A000" | "26000")) || matches!(self, Self::Sink(error) if error.code == STALE)
     }
 
     /// The SQLSTATE, where the server gave one.
@@ -154,7 +157,7 @@ pub(super) fn classify(sqlstate: &str) -> (ErrorKind, &'static str, &'static str
             "database_read_only",
             "the database takes no writes now (a failover under way?); it goes on by itself when it does",
         ),
-        "0A000" | "26000" => (Transient, "database_stale_statement", "it is tried again on another connection"),
+        "0A000" | "26000" => (Transient, STALE, "it is tried again on another connection"),
         "42501" => (
             Fatal,
             "permission_denied",

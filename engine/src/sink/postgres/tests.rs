@@ -1,6 +1,12 @@
 //! Against a real server: `LATERNA_TEST_POSTGRES_URL` names one on which databases may be created. Each test makes its own.
 
-#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a test says what it expects by panicking")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::too_many_lines,
+    reason = "a test says what it expects by panicking"
+)]
 
 mod generations;
 

@@ -1,10 +1,11 @@
 //! Orders in PostgreSQL: statements of ours with their parameters, and the tables of generations. Views stand in [`super::views`].
 //!
-//! Invariants: a name in the database that the engine did not create is never touched; nothing that readers use is waited for longer than
-//! [`READERS_WAIT`], because whoever comes after a waiting lock waits with it.
+//! Invariants: a name in the database that the engine did not create is never touched; nothing that readers use is held, or waited for,
+//! longer than about [`READERS_WAIT`], because whoever comes after a waiting lock waits with it; views are locked before tables, as readers do.
 
 use std::time::{Duration, Instant};
 
+use futures_util::StreamExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
@@ -21,7 +22,7 @@ use crate::sink::stored::{Difference, TableChange};
 use crate::sink::{OrderError, Refusal, SinkError, sql};
 
 /// How long readers may be kept waiting by a change of what they read.
-const READERS_WAIT: Duration = Duration::from_millis(50);
+pub(super) const READERS_WAIT: Duration = Duration::from_millis(50);
 /// What each further lock of such a change is given at least: enough for one that nobody holds.
 const NEXT_WAIT: Duration = Duration::from_millis(10);
 /// How long a swap waits for the checkpoints to stand level; writers wait meanwhile, readers do not.
@@ -35,17 +36,24 @@ pub(super) struct PostgresTransaction<'c> {
     tried: String,
     /// When the first lock that keeps readers waiting was asked for.
     held: Option<Instant>,
+    /// Whether an index was declared that is to be made once the transaction has ended.
+    lacks_index: bool,
 }
 
 impl<'c> PostgresTransaction<'c> {
     /// `tried` says what is attempted, for messages.
     pub(super) fn new(connection: &'c mut PgConnection, tried: &str) -> Self {
-        Self { connection, tried: tried.to_owned(), held: None }
+        Self { connection, tried: tried.to_owned(), held: None, lacks_index: false }
     }
 
     /// Begins an order: the projection's records are for it alone.
     pub(super) async fn begin_order(&mut self, projection: &str) -> Result<(), SinkError> {
         catalog::lock(self.connection, projection).await.map_err(|failure| self.error(failure))
+    }
+
+    /// Whether an index is to be made once the transaction has ended: no reader is to wait for that.
+    pub(super) fn lacks_index(&self) -> bool {
+        self.lacks_index
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -62,6 +70,40 @@ impl<'c> PostgresTransaction<'c> {
         done.map(|_| ()).map_err(|failure| self.explained(failure))
     }
 
+    /// Runs statements that only take locks, in a savepoint. Where one cannot be had they are all let go, and its place among the
+    /// statements is told.
+    pub(super) async fn lock_all(&mut self, statements: &[String]) -> Result<Option<usize>, OrderError> {
+        let text = format!("SAVEPOINT locks; {}", statements.join("; "));
+        let mut done = 0;
+        let mut failed = None;
+        {
+            let mut results = sqlx::raw_sql(AssertSqlSafe(text)).execute_many(&mut *self.connection);
+            while let Some(result) = results.next().await {
+                match result {
+                    Ok(_) => done += 1,
+                    Err(error) => failed = Some(Failure::from(error)),
+                }
+            }
+        }
+        match failed {
+            None => {
+                self.held = Some(Instant::now());
+                Ok(None)
+            }
+            Some(failure) if matches!(failure.code(), Some("55P03" | "40P01")) => {
+                self.execute("ROLLBACK TO SAVEPOINT locks".to_owned()).await?;
+                Ok(Some(usize::saturating_sub(done, 1)))
+            }
+            Some(failure) => Err(self.explained(failure)),
+        }
+    }
+
+    /// Readers hold what is to be changed.
+    pub(super) fn readers(&self) -> OrderError {
+        let message = format!("{}: readers hold what is to be changed; try again soon", self.tried);
+        Refusal { code: "readers", message, subject: None }.into()
+    }
+
     /// Runs a statement that takes a lock which readers wait for, within the time that they may be kept waiting altogether.
     pub(super) async fn execute_in_passing(&mut self, text: &str) -> Result<(), OrderError> {
         let held = *self.held.get_or_insert_with(Instant::now);
@@ -74,10 +116,7 @@ impl<'c> PostgresTransaction<'c> {
         let refused = |code, message| Refusal { code, message, subject: None }.into();
         match failure.code() {
             // In passing, a deadlock is a lock that cannot be had in time as well.
-            Some("55P03" | "40P01") if self.held.is_some() => {
-                let message = format!("{}: readers hold what is to be changed; try again soon", self.tried);
-                refused("readers", message)
-            }
+            Some("55P03" | "40P01") if self.held.is_some() => self.readers(),
             Some("2BP01") => {
                 let message = format!(
                     "{}: somebody's own view or other object needs what is to go: {}; drop or change that first",
@@ -127,8 +166,11 @@ impl<'c> PostgresTransaction<'c> {
         generation: &Generation,
         schema: &Schema,
         changes: &[TableChange],
+        live: bool,
     ) -> Result<(), OrderError> {
         let namespace = namespace(generation);
+        let is_index = |difference: &Difference| matches!(difference, Difference::IndexAdded { .. });
+        self.lacks_index = changes.iter().any(|change| change.differences.iter().any(is_index));
         let declared = |name: &str| schema.descriptor.tables.iter().find(|table| table.name == name);
         // What locks nobody out comes first.
         for change in changes {
@@ -137,6 +179,10 @@ impl<'c> PostgresTransaction<'c> {
             {
                 self.make_table(&namespace, table, false).await?;
             }
+        }
+        if live {
+            let tables: Vec<_> = changes.iter().map(|change| change.table.as_str()).collect();
+            views::lock(self, &generation.projection, &tables).await?;
         }
         for change in changes {
             let columns = change.differences.iter().filter_map(|difference| match difference {
@@ -226,13 +272,14 @@ impl Type<Postgres> for Parameter {
 impl Encode<'_, Postgres> for Parameter {
     fn encode_by_ref(&self, buffer: &mut PgArgumentBuffer) -> Result<IsNull, BoxDynError> {
         match self {
-            Self::Text(Some(text)) => buffer.extend_from_slice(text.as_bytes()),
+            // U+0000 is the one character that the server does not take.
+            Self::Text(Some(text)) => buffer.extend_from_slice(text.replace('\0', "\u{FFFD}").as_bytes()),
             Self::Integer(Some(number)) => buffer.extend_from_slice(&number.to_be_bytes()),
             Self::Boolean(truth) => buffer.push(u8::from(*truth)),
             Self::Bytes(bytes) => buffer.extend_from_slice(bytes),
             Self::Json(text) => {
                 buffer.push(1); // the version of the format
-                buffer.extend_from_slice(text.as_bytes());
+                buffer.extend_from_slice(text.replace("\\u0000", "\\ufffd").as_bytes());
             }
             Self::Time(Some(micros)) => buffer.extend_from_slice(&wire::instant(*micros)),
             Self::Text(None) | Self::Integer(None) | Self::Time(None) => return Ok(IsNull::Yes),
@@ -315,8 +362,9 @@ impl Transaction for PostgresTransaction<'_> {
         generation: &'a Generation,
         schema: &'a Schema,
         changes: &'a [TableChange],
+        live: bool,
     ) -> BoxFuture<'a, Result<(), OrderError>> {
-        Box::pin(self.add(generation, schema, changes))
+        Box::pin(self.add(generation, schema, changes, live))
     }
 
     fn point_views<'a>(&'a mut self, views: Views<'a>) -> BoxFuture<'a, Result<(), OrderError>> {

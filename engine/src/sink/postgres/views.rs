@@ -2,13 +2,17 @@
 //!
 //! A view is replaced where all its columns stay, with the new ones at its end: grants, and what others have built on it, stay. Where a column
 //! goes or changes its type, the view is dropped and made anew, with its grants; PostgreSQL refuses that where somebody builds on it.
+//!
+//! All views are locked before the first one is changed. Readers take them in any order, so that to hold one and to wait for another can be a
+//! deadlock: only the first one is waited for, and if another one cannot be had soon, all are let go and that one comes first.
 
 use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
 
 use sqlx::Row as _;
 
 use super::failure::Failure;
-use super::transaction::{PostgresTransaction, name_taken};
+use super::transaction::{PostgresTransaction, READERS_WAIT, name_taken};
 use super::{namespace, wire};
 use crate::change::Table;
 use crate::sink::registry::transaction::Views;
@@ -86,6 +90,54 @@ async fn found(tx: &mut PostgresTransaction<'_>, projection: &str) -> Result<BTr
     Ok(all)
 }
 
+/// For how long altogether the locks of all views are tried for.
+const LOCKS_WAIT: Duration = Duration::from_millis(200);
+/// How long a view is waited for while others are held, in the first try; twice as long in each further one.
+const HELD_WAIT_MS: u128 = 4;
+/// How long all readers are let through between two tries.
+const PAUSE: Duration = Duration::from_millis(2);
+
+/// Locks those of the names that are views, against all readers.
+pub(super) async fn lock(tx: &mut PostgresTransaction<'_>, projection: &str, names: &[&str]) -> Result<(), OrderError> {
+    let rows = sqlx::query(
+        "SELECT c.relname::text FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace \
+         WHERE n.nspname = $1::text AND c.relkind = 'v' AND c.relname::text = ANY ($2::text[]) ORDER BY c.relname",
+    )
+    .bind(projection)
+    .bind(wire::Array::text(names.iter().map(|name| Some(*name))))
+    .fetch_all(tx.connection())
+    .await
+    .map_err(|error| tx.error(error))?;
+    let views = rows.iter().map(|row| Ok(sql::qualified(projection, row.try_get(0)?)));
+    let mut views: Vec<String> = views.collect::<Result<_, sqlx::Error>>().map_err(|error| tx.error(error))?;
+    let Some(others) = views.len().checked_sub(1) else { return Ok(()) };
+    let first_wait = READERS_WAIT.as_millis();
+    let begun = Instant::now();
+    for attempt in 0.. {
+        let held_wait = (HELD_WAIT_MS << attempt.min(8)).min(first_wait / others.max(1) as u128).max(2);
+        let mut statements = Vec::with_capacity(views.len() * 2);
+        for (at, view) in views.iter().enumerate() {
+            let wait = if at == 0 { first_wait } else { held_wait };
+            statements.push(format!("SET LOCAL lock_timeout = '{wait}ms'"));
+            // The least that takes the lock on a view alone; LOCK TABLE would lock the tables under it too.
+            statements.push(format!("ALTER VIEW {view} RESET (check_option)"));
+        }
+        match tx.lock_all(&statements).await? {
+            None => return Ok(()),
+            Some(failed) => {
+                let failed = (failed / 2).min(others);
+                if failed == 0 || begun.elapsed() >= LOCKS_WAIT {
+                    break;
+                }
+                let view = views.remove(failed);
+                views.insert(0, view);
+                tokio::time::sleep(PAUSE).await;
+            }
+        }
+    }
+    Err(tx.readers())
+}
+
 /// Points the views at a generation, as [`crate::sink::registry::transaction::Transaction::point_views`] says.
 pub(super) async fn point(tx: &mut PostgresTransaction<'_>, views: Views<'_>) -> Result<(), OrderError> {
     let projection = &views.generation.projection;
@@ -95,7 +147,8 @@ pub(super) async fn point(tx: &mut PostgresTransaction<'_>, views: Views<'_>) ->
     let shown = |name: &str| views.former.is_some_and(|(_, tables)| tables.iter().any(|table| table.name == name));
     let in_place = views.former.is_some_and(|(number, _)| number == views.generation.number);
     let mut statements = Vec::new();
-    for table in &views.tables[..] {
+    let mut changed: Vec<&str> = Vec::new();
+    for table in views.tables {
         let declared: Vec<&str> = table.columns.iter().map(|column| column.name.as_str()).collect();
         let all = || declared.iter().copied();
         let Some(found) = found.get(&table.name) else {
@@ -110,11 +163,13 @@ pub(super) async fn point(tx: &mut PostgresTransaction<'_>, views: Views<'_>) ->
             if in_place && found.columns.len() == declared.len() {
                 continue;
             }
+            changed.push(&table.name);
             let kept = found.columns.iter().map(|(name, _)| name.as_str());
             let added = all().filter(|name| !found.columns.iter().any(|(kept, _)| kept == name));
             let view = sql::create_view(projection, &namespace, &table.name, kept.chain(added));
             statements.push(format!("CREATE OR REPLACE {view}"));
         } else {
+            changed.push(&table.name);
             let name = sql::qualified(projection, &table.name);
             let view = sql::create_view(projection, &namespace, &table.name, all());
             let grants = found
@@ -128,8 +183,10 @@ pub(super) async fn point(tx: &mut PostgresTransaction<'_>, views: Views<'_>) ->
     let gone = views.former.map(|(_, tables)| tables).unwrap_or_default();
     let gone = gone.iter().filter(|table| !views.tables.iter().any(|other| other.name == table.name));
     for table in gone.filter(|table| found.get(&table.name).is_some_and(|found| found.is_view)) {
+        changed.push(&table.name);
         statements.push(format!("DROP VIEW {}", sql::qualified(projection, &table.name)));
     }
+    lock(tx, projection, &changed).await?;
     for statement in statements {
         tx.execute_in_passing(&statement).await?;
     }
@@ -149,6 +206,7 @@ pub(super) async fn drop_all(
     projection: &str,
     tables: &[Table],
 ) -> Result<(), OrderError> {
+    lock(tx, projection, &tables.iter().map(|table| table.name.as_str()).collect::<Vec<_>>()).await?;
     for table in tables {
         tx.execute_in_passing(&format!("DROP VIEW IF EXISTS {}", sql::qualified(projection, &table.name))).await?;
     }

@@ -96,7 +96,7 @@ pub(in crate::sink) async fn carry_out(
         let kept = i64::try_from(REQUESTS_KEPT.as_micros()).unwrap_or(i64::MAX);
         tx.run("DELETE FROM @request WHERE created_at < $1", vec![Parameter::Time(Some(now - kept))]).await?;
         tx.run(
-            "INSERT INTO @request (actor, key, fingerprint, done) VALUES ($1, $2, $3, $4)",
+            "INSERT INTO @request (actor, key, fingerprint, done) VALUES ($1, $2, $3, $4) ON CONFLICT (actor, key) DO NOTHING",
             vec![(&asked.actor.name).into(), key.into(), (&fingerprint).into(), (&done).into()],
         )
         .await?;
@@ -306,8 +306,9 @@ async fn deploy(
     }
     let of = generation(projection, number);
     if !changes.is_empty() {
-        tx.add_to_tables(&of, schema, &changes).await?;
-        if found.state == GenerationState::Live {
+        let live = found.state == GenerationState::Live;
+        tx.add_to_tables(&of, schema, &changes, live).await?;
+        if live {
             let before = stored::tables(&found.descriptor);
             let former = Some((number, &*before));
             tx.point_views(Views { generation: &of, tables: &schema.descriptor.tables, former }).await?;

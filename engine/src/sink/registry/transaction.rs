@@ -178,12 +178,13 @@ pub(in crate::sink) trait Transaction: Send {
         bare: bool,
     ) -> BoxFuture<'a, Result<(), OrderError>>;
 
-    /// Adds tables and columns to a generation, all of them additive changes towards `schema`. Refused: `name_taken`, `readers`.
+    /// Adds tables and columns to a generation, which readers see if it is `live`; all of them additive changes towards `schema`. Refused: `name_taken`, `readers`.
     fn add_to_tables<'a>(
         &'a mut self,
         generation: &'a Generation,
         schema: &'a Schema,
         changes: &'a [TableChange],
+        live: bool,
     ) -> BoxFuture<'a, Result<(), OrderError>>;
 
     /// Points the readers' views at a generation; those of tables that it has not go. Refused: `name_taken`, `readers`, `view_in_use`.

@@ -257,6 +257,7 @@ impl Transaction for SqliteTransaction<'_> {
         generation: &'a Generation,
         schema: &'a Schema,
         changes: &'a [TableChange],
+        _live: bool,
     ) -> BoxFuture<'a, Result<(), OrderError>> {
         Box::pin(self.add(generation, schema, changes))
     }
