@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
+use wasmtime::{Config, Engine, Inlining, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
 
 use super::apply::{Compiled, Plugin};
 use super::binary::{self, Binary};
@@ -19,6 +19,7 @@ use super::bindings::{self, ProjectionPre};
 use super::cache::Cache;
 use super::instance::{self, AdapterExports, Failure, Guest, Instance, Setup};
 use super::logs::{Logs, for_people};
+use super::slots::Slots;
 use super::{Limits, PluginError};
 use crate::change::Descriptor;
 use crate::error::ErrorKind;
@@ -75,6 +76,8 @@ impl Drop for Sandbox {
 struct Flavour {
     engine: Engine,
     linker: Linker<Guest>,
+    /// Where its instances live; none where each has memory of its own.
+    slots: Option<Slots>,
 }
 
 /// How a guest is stopped.
@@ -111,7 +114,7 @@ impl Host {
             })
             .build()
             .map_err(|error| failed("threads")(&error))?;
-        let flavour = |metering| Flavour::new(metering).map_err(|error| failed("engine")(&error));
+        let flavour = |metering| Flavour::new(metering, threads).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
@@ -222,17 +225,39 @@ impl Inner {
         };
         let pre = flavour.linker.instantiate_pre(&compiled).map_err(|error| link_error("missing_import", &error))?;
         let pre = ProjectionPre::new(pre).map_err(|error| link_error("not_a_projection", &error))?;
-        let adapter = AdapterExports::of(&compiled);
-        Ok(Compiled { pre, adapter, seconds: started.elapsed().as_secs_f64(), from_cache })
+        Ok(Compiled {
+            pre,
+            adapter: AdapterExports::of(&compiled),
+            slots: flavour.slots.clone().map(|slots| (slots, Slots::needed(&compiled))),
+            seconds: started.elapsed().as_secs_f64(),
+            from_cache,
+        })
     }
 }
 
 impl Flavour {
-    fn new(metering: Metering) -> wasmtime::Result<Self> {
+    /// What runs all the time has slots, where the machine has the addresses for them; what hardly ever runs has none.
+    fn new(metering: Metering, threads: usize) -> wasmtime::Result<Self> {
+        let mut config = Self::config(metering);
+        if metering == Metering::Epoch {
+            let slots = Slots::reserve(&mut config, 2 * threads);
+            match Engine::new(&config) {
+                Ok(engine) => return Ok(Self { linker: instance::linker(&engine)?, engine, slots: Some(slots) }),
+                Err(error) => tracing::warn!("plugins run slower: no address space for their slots ({error:#})"),
+            }
+            config = Self::config(metering);
+        }
+        let engine = Engine::new(&config)?;
+        Ok(Self { linker: instance::linker(&engine)?, engine, slots: None })
+    }
+
+    fn config(metering: Metering) -> Config {
         let mut config = Config::new();
         config
             .strategy(Strategy::Cranelift)
             .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
+            // Each call asks for the epoch and for room on the stack; of serde's many small functions that was a tenth.
+            .compiler_inlining(Inlining::Yes)
             .epoch_interruption(true)
             .consume_fuel(metering == Metering::Fuel)
             .max_wasm_stack(WASM_STACK_BYTES)
@@ -245,9 +270,7 @@ impl Flavour {
             .wasm_memory64(false)
             .wasm_multi_memory(false)
             .shared_memory(false);
-        let engine = Engine::new(&config)?;
-        let linker = instance::linker(&engine)?;
-        Ok(Self { engine, linker })
+        config
     }
 }
 
@@ -274,15 +297,8 @@ async fn describe(
     logs: &Arc<Logs>,
 ) -> Result<Descriptor, PluginError> {
     let once = async || {
-        let setup = Setup {
-            pre: &compiled.pre,
-            adapter: compiled.adapter.as_ref(),
-            limits,
-            logs,
-            digest: &binary.digest,
-            fuel: None,
-            call_time_max: DESCRIBE_TIME_MAX,
-        };
+        let setup =
+            Setup { compiled, limits, logs, digest: &binary.digest, fuel: None, call_time_max: DESCRIBE_TIME_MAX };
         let mut instance = Box::pin(Instance::new(&setup)).await?;
         instance.describe().await.map(bindings::descriptor)
     };
