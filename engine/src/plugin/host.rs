@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, Inlining, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
+use wasmtime::{Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
 
 use super::apply::{Compiled, Plugin};
 use super::binary::{self, Binary};
@@ -53,7 +53,6 @@ pub(super) struct Inner {
     metered: Flavour,
     cache: Option<Cache>,
     compiling: Arc<Semaphore>,
-    compilers: rayon::ThreadPool,
     sandbox: Sandbox,
 }
 
@@ -95,8 +94,7 @@ impl Host {
     /// # Errors
     /// `cache_folder` where the folder cannot be private; `sandbox_failed` where threads cannot be made.
     pub fn new(settings: HostSettings) -> Result<Self, PluginError> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let threads = if settings.threads == 0 { cores } else { settings.threads };
+        let threads = if settings.threads == 0 { cores() } else { settings.threads };
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -105,22 +103,12 @@ impl Host {
             .build()
             .map_err(|error| failed("threads")(&error))?;
         let sandbox = Sandbox { handle: runtime.handle().clone(), runtime: Some(runtime) };
-        let compilers = rayon::ThreadPoolBuilder::new()
-            .num_threads(cores)
-            .thread_name(|i| format!("compile-{i}"))
-            // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
-            .start_handler(|_| {
-                rustix::process::nice(10).ok();
-            })
-            .build()
-            .map_err(|error| failed("threads")(&error))?;
         let flavour = |metering| Flavour::new(metering, threads).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
             cache: settings.cache_dir.as_deref().map(Cache::open).transpose()?,
             compiling: Arc::new(Semaphore::new(1)),
-            compilers,
             sandbox,
         };
         tick(&inner).map_err(|error| failed("threads")(&error))?;
@@ -184,9 +172,8 @@ impl Inner {
     ) -> Result<T, PluginError> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|error| PluginError::sandbox("compile", &error))?;
-        let host = Arc::clone(self);
         let task = self.sandbox.handle.spawn_blocking(move || {
-            let done = host.compilers.install(work);
+            let done = compilers().and_then(|compilers| compilers.install(work));
             drop(permit);
             done
         });
@@ -240,7 +227,7 @@ impl Flavour {
     fn new(metering: Metering, threads: usize) -> wasmtime::Result<Self> {
         let mut config = Self::config(metering);
         if metering == Metering::Epoch {
-            let slots = Slots::reserve(&mut config, 2 * threads);
+            let slots = Slots::reserve(&mut config, threads);
             match Engine::new(&config) {
                 Ok(engine) => return Ok(Self { linker: instance::linker(&engine)?, engine, slots: Some(slots) }),
                 Err(error) => tracing::warn!("plugins run slower: no address space for their slots ({error:#})"),
@@ -256,8 +243,6 @@ impl Flavour {
         config
             .strategy(Strategy::Cranelift)
             .cranelift_regalloc_algorithm(RegallocAlgorithm::Backtracking)
-            // Each call asks for the epoch and for room on the stack; of serde's many small functions that was a tenth.
-            .compiler_inlining(Inlining::Yes)
             .epoch_interruption(true)
             .consume_fuel(metering == Metering::Fuel)
             .max_wasm_stack(WASM_STACK_BYTES)
@@ -272,6 +257,23 @@ impl Flavour {
             .shared_memory(false);
         config
     }
+}
+
+/// Threads for one compilation: what they were given by the allocator goes back when they end, and idle ones would keep it.
+fn compilers() -> Result<rayon::ThreadPool, PluginError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(cores())
+        .thread_name(|i| format!("compile-{i}"))
+        // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
+        .start_handler(|_| {
+            rustix::process::nice(10).ok();
+        })
+        .build()
+        .map_err(|error| PluginError::sandbox("threads", &error))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 /// Advances the clock of both engines until they are gone.

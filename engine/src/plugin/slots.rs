@@ -13,19 +13,21 @@ use wasmtime::{Config, Enabled, InstanceAllocationStrategy, PoolingAllocationCon
 
 use super::instance::{INSTANCES_MAX, MEMORIES_MAX, TABLE_ENTRIES_MAX, TABLES_MAX};
 
-/// Memories of all live instances. Each takes 4 GiB of addresses, and nothing else until it is used.
-const MEMORIES: u32 = 64;
-/// Tables for each memory: a component has its own and one of the shims that join its modules.
-const TABLES_PER_MEMORY: u32 = 4;
+/// Live instances for each thread that runs guests. One that has given way for a while keeps its slots, so that there are more than
+/// threads; what each has touched stays in memory, so that there are not many.
+const PER_THREAD: usize = 4;
+/// What one slot holds. A component of more modules takes several slots; the most that may exist fit into the fewest slots.
+const MEMORIES_PER_SLOT: usize = 8;
+const TABLES_PER_SLOT: usize = 32;
+const SLOTS_MIN: usize = 8;
+const SLOTS_MAX: usize = 64;
 /// As much as 32 bits can address: `limits.memory` bounds a guest, not its slot.
 const MEMORY_BYTES_MAX: usize = 4 << 30;
 /// What the engine keeps about an instance; a limit, not a reservation. An interpreter with its libraries has thousands of
 /// functions.
 const INSTANCE_BYTES_MAX: usize = 64 << 20;
 /// How much of a slot stays in memory. A thousand events of a compiled plugin touch 2 to 4 MiB.
-const KEPT_BYTES: usize = 8 << 20;
-/// The same where the kernel cannot say which pages were written (before Linux 6.7): all of it is wiped each time.
-const KEPT_BYTES_WITHOUT_SCAN: usize = 4 << 20;
+const KEPT_BYTES: usize = 4 << 20;
 const KEPT_TABLE_BYTES: usize = 64 << 10;
 
 /// The slots of one engine. Cloning gives another handle to the same ones.
@@ -38,17 +40,16 @@ pub(super) struct Slots {
 pub(super) type Lease = OwnedSemaphorePermit;
 
 impl Slots {
-    /// Makes an engine with this configuration take its instances' memory from slots. `warm` of them stay as the last plugin
-    /// left them, for its next call; of the others, too, no more than was ever in use at once has memory.
-    pub(super) fn reserve(config: &mut Config, warm: usize) -> Self {
-        let scan = PoolingAllocationConfig::is_pagemap_scan_available();
+    /// Makes an engine with this configuration take its instances' memory from slots, for guests that run on so many threads.
+    pub(super) fn reserve(config: &mut Config, threads: usize) -> Self {
+        let slots = (PER_THREAD * threads).clamp(SLOTS_MIN, SLOTS_MAX);
         let mut pool = PoolingAllocationConfig::new();
         // Counts of instances bound nothing here: memories and tables are what is reserved.
-        pool.total_memories(MEMORIES)
-            .total_tables(MEMORIES * TABLES_PER_MEMORY)
-            .total_stacks(MEMORIES)
-            .total_component_instances(MEMORIES)
-            .total_core_instances(MEMORIES * count(INSTANCES_MAX))
+        pool.total_memories(count(slots * MEMORIES_PER_SLOT))
+            .total_tables(count(slots * TABLES_PER_SLOT))
+            .total_stacks(count(slots))
+            .total_component_instances(count(slots))
+            .total_core_instances(count(slots * INSTANCES_MAX))
             .max_memories_per_component(count(MEMORIES_MAX))
             .max_tables_per_component(count(TABLES_MAX))
             .max_core_instances_per_component(count(INSTANCES_MAX))
@@ -57,18 +58,22 @@ impl Slots {
             .table_elements(TABLE_ENTRIES_MAX)
             .max_component_instance_size(INSTANCE_BYTES_MAX)
             .max_core_instance_size(INSTANCE_BYTES_MAX)
-            .max_unused_warm_slots(count(warm))
-            .linear_memory_keep_resident(if scan { KEPT_BYTES } else { KEPT_BYTES_WITHOUT_SCAN })
+            // The most that stay as their plugin left them, ready for its next call.
+            .max_unused_warm_slots(count(2 * threads))
+            .linear_memory_keep_resident(KEPT_BYTES)
             .table_keep_resident(KEPT_TABLE_BYTES)
-            .pagemap_scan(if scan { Enabled::Yes } else { Enabled::No });
+            // Only pages that were written are wiped, where the kernel can say which (Linux 6.7).
+            .pagemap_scan(Enabled::Auto);
         config.allocation_strategy(InstanceAllocationStrategy::Pooling(pool));
-        Self { free: Arc::new(Semaphore::new(MEMORIES as usize)) }
+        Self { free: Arc::new(Semaphore::new(slots)) }
     }
 
     /// How many slots an instance of the component takes.
     pub(super) fn needed(component: &Component) -> u32 {
-        let Some(needs) = component.resources_required() else { return MEMORIES };
-        needs.num_memories.max(needs.num_tables.div_ceil(TABLES_PER_MEMORY)).clamp(1, MEMORIES)
+        let Some(needs) = component.resources_required() else { return count(SLOTS_MIN) };
+        let memories = needs.num_memories.div_ceil(count(MEMORIES_PER_SLOT));
+        let tables = needs.num_tables.div_ceil(count(TABLES_PER_SLOT));
+        memories.max(tables).clamp(1, count(SLOTS_MIN))
     }
 
     /// Waits for that many slots. None where the engine is gone.
