@@ -43,13 +43,17 @@ impl Readers {
     fn start(stage: &Stage, count: usize, sql: &str) -> Self {
         let (stop, longest_us) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
         let reader = |_| {
-            let (url, stop, longest_us, sql) = (stage.url(), Arc::clone(&stop), Arc::clone(&longest_us), sql.to_owned());
+            let (url, stop, longest_us, sql) =
+                (stage.url(), Arc::clone(&stop), Arc::clone(&longest_us), sql.to_owned());
             tokio::spawn(async move {
                 let mut connection = PgConnection::connect(&url).await.expect("connect");
                 let mut answers = 0;
                 while !stop.load(Ordering::Relaxed) {
                     let begin = Instant::now();
-                    sqlx::query(AssertSqlSafe(sql.clone())).fetch_all(&mut connection).await.expect("a reader's answer");
+                    sqlx::query(AssertSqlSafe(sql.clone()))
+                        .fetch_all(&mut connection)
+                        .await
+                        .expect("a reader's answer");
                     longest_us.fetch_max(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
                     answers += 1;
                     tokio::time::sleep(Duration::from_millis(5)).await;
