@@ -1,10 +1,11 @@
 //! Watches the folder of plugins: tells each file once it has settled, with all of its bytes, read once.
 //!
 //! Hides half-copied files, editors that rename, lost notifications and odd kinds of file. A file has settled when
-//! two looks [`SETTLE`] apart found the same size, time and identity. A notification only makes the next look
-//! come sooner; a rescan comes anyway.
+//! two looks [`SETTLE`] apart found the same size, time and identity, or at once where the system said that its writer
+//! has closed it or that it was renamed into place, and all of its sections are there. A notification otherwise only makes the next
+//! look come sooner; a rescan comes anyway.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
@@ -13,10 +14,17 @@ use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use notify::{RecursiveMode, Watcher as _};
+use notify::event::{AccessKind, AccessMode, ModifyKind, RenameMode};
+use notify::{EventKind, RecursiveMode, Watcher as _};
 
 /// How long a file must have stood unchanged.
 const SETTLE: Duration = Duration::from_millis(300);
+
+/// How long notices are gathered after the first one.
+const GATHER: Duration = Duration::from_millis(30);
+
+/// The same after the notice that a file is complete.
+const GATHER_COMPLETE: Duration = Duration::from_millis(3);
 
 /// How often the folder is looked at without a notification.
 const RESCAN: Duration = Duration::from_millis(500);
@@ -56,9 +64,10 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
     // Kept alive; without it (no inotify left, say) the rescan finds everything a little later.
     let mut watcher = watcher(dir, &notices);
     let mut seen: BTreeMap<String, Seen> = BTreeMap::new();
+    let mut complete: BTreeSet<String> = BTreeSet::new();
     let (mut settled, mut unreadable) = (false, false);
     loop {
-        match look(dir, &mut seen) {
+        match look(dir, &mut seen, &mut complete) {
             Ok(found) => {
                 unreadable = false;
                 if watcher.is_none() {
@@ -85,30 +94,60 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
             }
         }
         let patience = if seen.values().all(|file| file.told) { RESCAN } else { SETTLE / 2 };
-        if matches!(noticed.recv_timeout(patience), Err(RecvTimeoutError::Disconnected)) {
-            std::thread::sleep(patience);
+        match noticed.recv_timeout(patience) {
+            Ok(Notice::Complete(name)) => {
+                complete.insert(name);
+                std::thread::sleep(GATHER_COMPLETE);
+            }
+            // A thousand notices at once are one: those that come in the next moment as well.
+            Ok(Notice::Something) | Err(RecvTimeoutError::Timeout) => std::thread::sleep(GATHER),
+            Err(RecvTimeoutError::Disconnected) => std::thread::sleep(patience),
         }
-        // A thousand notices at once are one: those that come in the next moment as well.
-        std::thread::sleep(SETTLE / 10);
-        while noticed.try_recv().is_ok() {}
+        while let Ok(notice) = noticed.try_recv() {
+            if let Notice::Complete(name) = notice {
+                complete.insert(name);
+            }
+        }
     }
 }
 
-fn watcher(dir: &Path, notices: &Sender<()>) -> Option<notify::RecommendedWatcher> {
+/// What the system says of the folder.
+enum Notice {
+    /// Look again.
+    Something,
+    /// A file's writer has closed it, or it was renamed into place.
+    Complete(String),
+}
+
+fn watcher(dir: &Path, notices: &Sender<Notice>) -> Option<notify::RecommendedWatcher> {
     let notices = notices.clone();
     let notice = move |event: notify::Result<notify::Event>| {
+        let Ok(event) = event else {
+            notices.send(Notice::Something).ok();
+            return;
+        };
+        let is_complete = matches!(
+            event.kind,
+            EventKind::Access(AccessKind::Close(AccessMode::Write))
+                | EventKind::Modify(ModifyKind::Name(RenameMode::To | RenameMode::Both))
+        );
         // To look is to open the folder, which is told too: without this, each look would ask for the next one.
-        if !event.is_ok_and(|event| event.kind.is_access()) {
-            // The receiver lives as long as the watcher.
-            notices.send(()).ok();
+        if event.kind.is_access() && !is_complete {
+            return;
         }
+        // The receiver lives as long as the watcher. Of a rename the last path is the new one.
+        let name = event.paths.last().and_then(|path| path.file_name()?.to_str());
+        match name.filter(|_| is_complete) {
+            Some(name) => notices.send(Notice::Complete(name.to_owned())).ok(),
+            None => notices.send(Notice::Something).ok(),
+        };
     };
     let mut watcher = notify::recommended_watcher(notice).ok()?;
     watcher.watch(dir, RecursiveMode::NonRecursive).ok()?;
     Some(watcher)
 }
 
-fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>) -> std::io::Result<Vec<Found>> {
+fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>, complete: &mut BTreeSet<String>) -> std::io::Result<Vec<Found>> {
     let mut found = Vec::new();
     let mut present = Vec::new();
     for entry in fs::read_dir(dir)? {
@@ -126,11 +165,22 @@ fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>) -> std::io::Result<Vec<Fo
         let file = seen.entry(name.clone()).or_insert(Seen { stamp, since: now, told: false });
         if file.stamp != stamp {
             *file = Seen { stamp, since: now, told: false };
-        } else if !file.told && file.since.elapsed() >= SETTLE {
+        }
+        if file.told {
+            continue;
+        }
+        if file.since.elapsed() >= SETTLE {
             file.told = true;
             found.push(Found::File(name, read(&entry.path())));
+        } else if complete.contains(&name)
+            && let Ok(bytes) = read(&entry.path())
+            && is_whole(&bytes)
+        {
+            file.told = true;
+            found.push(Found::File(name, Ok(bytes)));
         }
     }
+    complete.clear();
     let gone: Vec<String> = seen.keys().filter(|name| !present.contains(name)).cloned().collect();
     for name in gone {
         if seen.remove(&name).is_some_and(|file| file.told) {
@@ -138,6 +188,31 @@ fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>) -> std::io::Result<Vec<Fo
         }
     }
     Ok(found)
+}
+
+/// Whether a module or component ends where its last section ends. (Its first bytes: the magic number and the version.)
+fn is_whole(bytes: &[u8]) -> bool {
+    if bytes.len() <= 8 || !bytes.starts_with(b"\0asm") {
+        return false;
+    }
+    let mut at = 8;
+    while at < bytes.len() {
+        // A section: one byte for its kind, its size as LEB128, its content.
+        at += 1;
+        let (mut size, mut shift) = (0usize, 0);
+        loop {
+            let Some(byte) = bytes.get(at).filter(|_| shift < 35) else { return false };
+            at += 1;
+            size |= usize::from(byte & 0x7f) << shift;
+            shift += 7;
+            if byte & 0x80 == 0 {
+                break;
+            }
+        }
+        let Some(end) = at.checked_add(size) else { return false };
+        at = end;
+    }
+    at == bytes.len()
 }
 
 fn read(path: &Path) -> Result<Arc<[u8]>, String> {
@@ -189,6 +264,16 @@ mod tests {
         drop(file);
         let (name, bytes) = next_file(&told);
         assert_eq!((name.as_str(), bytes.unwrap().len()), ("slow.wasm", 2000));
+    }
+
+    #[test]
+    fn a_module_is_whole_when_its_last_section_is() {
+        let whole = b"\0asm\x01\0\0\0\x00\x05\x04abcd";
+        assert!(is_whole(whole));
+        for torn in 0..whole.len() {
+            assert!(!is_whole(&whole[..torn]), "{torn}");
+        }
+        assert!(!is_whole(b"\0asm\x01\0\0\0\x00\xff\xff\xff\xff\xff\xff"));
     }
 
     #[test]
