@@ -35,6 +35,17 @@ pub fn binary() -> PathBuf {
     newest.expect("no engine: run `cargo build -p laterna`, or set LATERNA_BIN").1
 }
 
+/// The engine's debug build, which alone has the points at which a test ends it: `LATERNA_DEBUG_BIN`, else the workspace's.
+///
+/// # Panics
+/// There is none.
+pub fn debug_binary() -> PathBuf {
+    let path = std::env::var_os("LATERNA_DEBUG_BIN")
+        .map_or_else(|| workspace().join("target").join("debug").join("laterna"), PathBuf::from);
+    assert!(path.exists(), "no {}: run `cargo build -p laterna`, or set LATERNA_DEBUG_BIN", path.display());
+    path
+}
+
 /// A guest of `tests/guests`, built by `tests/guests/build`.
 ///
 /// # Panics
@@ -178,14 +189,16 @@ impl Home {
         std::fs::write(&config, self.config(port)).expect("write the configuration");
         let log = self.path().join(format!("engine-{number}.log"));
         let out = File::create(&log).expect("create the log");
-        let mut command = Command::new(binary());
+        let crashes = environment.iter().any(|(name, _)| *name == "LATERNA_CRASH_POINT");
+        let binary = if crashes { debug_binary() } else { binary() };
+        let mut command = Command::new(&binary);
         command.current_dir(self.path()).args(["run", "-c"]).arg(&config).process_group(0);
         for name in ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS", "LATERNA_CONFIG"] {
             command.env_remove(name);
         }
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("clone")).stderr(out);
-        let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", binary().display()));
+        let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", binary.display()));
         guardian::watch(child.id());
         Engine { child, port, log, ended: None }
     }
