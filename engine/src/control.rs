@@ -29,7 +29,7 @@ use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use crate::change::Schema;
 use crate::config::{Config, DatabaseConfig, ProjectionConfig, SourceKind};
 use crate::error::ErrorKind;
-use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError};
+use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError, lower_priority};
 use crate::runner::{ProjectionStatus, State};
 use crate::sink::{PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink};
 use crate::source::{FileSettings, KafkaSettings, check_properties};
@@ -62,6 +62,34 @@ struct Shared {
     deploying: tokio::sync::Mutex<()>,
     /// Raised when a view may have changed.
     changes: watch_channel::Sender<u64>,
+    background: Background,
+}
+
+/// Threads that give way to all others: fills run here, so that what readers see is not held up (reliability.md, R61).
+struct Background {
+    handle: tokio::runtime::Handle,
+    runtime: Option<tokio::runtime::Runtime>,
+}
+
+impl Background {
+    fn start() -> std::io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .thread_name("fill")
+            .on_thread_start(lower_priority)
+            .enable_all()
+            .build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+impl Drop for Background {
+    fn drop(&mut self) {
+        // It must not be dropped where it would block; what it still does is rolled back by the database.
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// A projection's name and the number of a generation.
@@ -133,6 +161,8 @@ impl Control {
             return Err(StartError { message });
         }
         let host = open_host(&config)?;
+        let background = Background::start()
+            .map_err(|error| StartError { message: format!("cannot start a thread for rebuilds: {error}") })?;
         let control = Self {
             shared: Arc::new(Shared {
                 config,
@@ -143,6 +173,7 @@ impl Control {
                 wake: Notify::new(),
                 deploying: tokio::sync::Mutex::default(),
                 changes: watch_channel::Sender::new(0),
+                background,
             }),
         };
         match connect(&control.shared.config.database).await {

@@ -148,6 +148,7 @@ impl Control {
             }
             let wishes = wishes(&state.registry, super::journal::now_us());
             state.leaving.retain(|_, task| !task.is_finished());
+            state.forget_builds(&wishes);
             let unwanted: Vec<RunnerKey> =
                 state.runners.keys().filter(|key| !wishes.iter().any(|(wanted, _)| wanted == *key)).cloned().collect();
             for key in unwanted {
@@ -229,18 +230,20 @@ impl Control {
         let (projection, number) = key;
         tracing::info!(projection, generation = number, digest = &wish.digest[..12], pace = ?wish.pace, "starting");
         let settings = self.settings(projection);
+        let bulk = wish.pace == Pace::Bulk;
+        // All that it spawns goes where it is started.
+        let _in_background = bulk.then(|| self.shared.background.handle.enter());
         let runner = Runner::start(Parts {
             make_source: self.make_source(&plugin, *number, wish.pace),
-            plugin: Arc::clone(&plugin),
+            plugin: if bulk { Arc::new(plugin.in_background()) } else { Arc::clone(&plugin) },
             plugin_file: wish.file.clone(),
             generation: Generation { projection: projection.clone(), number: *number },
             sink: Arc::clone(sink),
             batch_events_max: settings.batch_events_max,
             batch_bytes_max: BATCH_BYTES_MAX,
             writers: self.shared.config.database.writers,
-            // One more than there are threads: the next chunk waits beside the ones that run. A fill has one, so that it never
-            // takes all of them from what readers see.
-            sandbox_slots: if wish.pace == Pace::Bulk { 1 } else { sandbox_threads() + 1 },
+            // One more than there are threads: the next chunk waits beside the ones that run. A fill has one thread.
+            sandbox_slots: if bulk { 2 } else { sandbox_threads() + 1 },
             pace: wish.pace,
             rate_max: wish.rate_max,
             paused: wish.paused,
@@ -311,6 +314,19 @@ impl Control {
             }
             crate::crash::point("collected");
         }
+    }
+}
+
+impl Supervised {
+    /// Lets go of builds that nothing names any more: a thousand reloads leave as much behind as one.
+    fn forget_builds(&mut self, wishes: &[(RunnerKey, Wish)]) {
+        let files: Vec<String> = self.files.values().filter_map(|file| file.digest.clone()).collect();
+        let generations = &self.registry.generations;
+        self.builds.retain(|digest, _| {
+            files.contains(digest)
+                || wishes.iter().any(|(_, wish)| wish.digest == *digest)
+                || generations.iter().any(|generation| generation.plugin_digest == *digest)
+        });
     }
 }
 

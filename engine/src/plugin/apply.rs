@@ -71,6 +71,7 @@ pub(super) struct Compiled {
 #[derive(Clone)]
 pub struct Plugin {
     inner: Arc<Inner>,
+    background: bool,
 }
 
 struct Inner {
@@ -123,6 +124,7 @@ impl Plugin {
         schema: Schema,
     ) -> Self {
         Self {
+            background: false,
             inner: Arc::new(Inner {
                 host,
                 binary,
@@ -136,6 +138,12 @@ impl Plugin {
                 counters: Counters::default(),
             }),
         }
+    }
+
+    /// The same build on a thread that gives way to all others: for filling a generation that nobody reads yet.
+    #[must_use]
+    pub fn in_background(&self) -> Self {
+        Self { inner: Arc::clone(&self.inner), background: true }
     }
 
     /// What the projection is.
@@ -213,7 +221,7 @@ impl Plugin {
         let inner = Arc::clone(&self.inner);
         let batch = Arc::clone(batch);
         // A panic of the host ends here, at the task.
-        let task = self.inner.host.sandbox().spawn(async move { inner.apply(&batch).await });
+        let task = self.inner.host.sandbox(self.background).spawn(async move { inner.apply(&batch).await });
         task.await.map_err(|error| PluginError::sandbox("apply", &error))?
     }
 }
@@ -225,7 +233,7 @@ impl Plugin {
     /// `dry_run_failed`; as for [`Plugin::apply`].
     pub async fn try_out(&self) -> Result<(), PluginError> {
         let inner = Arc::clone(&self.inner);
-        let task = self.inner.host.sandbox().spawn(async move {
+        let task = self.inner.host.sandbox(self.background).spawn(async move {
             let Some(topic) = inner.schema.descriptor.topics.first() else { return Ok(true) };
             let partition = TopicPartition::new(topic.name.as_str(), 0);
             let run = Run { topic, partition: &partition, events: &[] };

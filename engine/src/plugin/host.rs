@@ -54,12 +54,32 @@ pub(super) struct Inner {
     cache: Option<Cache>,
     compiling: Arc<Semaphore>,
     sandbox: Sandbox,
+    /// A thread that gives way to all others, for what nobody waits for.
+    background: Sandbox,
 }
 
 /// The threads that guests run on.
 struct Sandbox {
     handle: Handle,
     runtime: Option<Runtime>,
+}
+
+impl Sandbox {
+    fn start(name: &str, threads: usize, polite: bool) -> std::io::Result<Self> {
+        let mut builder = tokio::runtime::Builder::new_multi_thread();
+        builder.worker_threads(threads).thread_name(name).enable_time();
+        if polite {
+            builder.on_thread_start(lower_priority);
+        }
+        let runtime = builder.build()?;
+        Ok(Self { handle: runtime.handle().clone(), runtime: Some(runtime) })
+    }
+}
+
+/// Lets every other thread of the machine go first. On Linux a thread has a priority of its own; where it cannot be lowered, it is merely
+/// less polite.
+pub fn lower_priority() {
+    rustix::process::nice(10).ok();
 }
 
 impl Drop for Sandbox {
@@ -96,13 +116,8 @@ impl Host {
     pub fn new(settings: HostSettings) -> Result<Self, PluginError> {
         let threads = if settings.threads == 0 { cores() } else { settings.threads };
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
-        let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(threads)
-            .thread_name("sandbox")
-            .enable_time()
-            .build()
-            .map_err(|error| failed("threads")(&error))?;
-        let sandbox = Sandbox { handle: runtime.handle().clone(), runtime: Some(runtime) };
+        let sandbox = Sandbox::start("sandbox", threads, false).map_err(|error| failed("threads")(&error))?;
+        let background = Sandbox::start("background", 1, true).map_err(|error| failed("threads")(&error))?;
         let flavour = |metering| Flavour::new(metering, threads).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
@@ -110,6 +125,7 @@ impl Host {
             cache: settings.cache_dir.as_deref().map(Cache::open).transpose()?,
             compiling: Arc::new(Semaphore::new(1)),
             sandbox,
+            background,
         };
         tick(&inner).map_err(|error| failed("threads")(&error))?;
         Ok(Self { inner: Arc::new(inner) })
@@ -161,8 +177,8 @@ impl std::fmt::Debug for Host {
 
 impl Inner {
     /// Where guests run.
-    pub(super) fn sandbox(&self) -> &Handle {
-        &self.sandbox.handle
+    pub(super) fn sandbox(&self, background: bool) -> &Handle {
+        if background { &self.background.handle } else { &self.sandbox.handle }
     }
 
     /// Runs work on the compilers' threads, one piece at a time.
@@ -264,10 +280,7 @@ fn compilers() -> Result<rayon::ThreadPool, PluginError> {
     rayon::ThreadPoolBuilder::new()
         .num_threads(cores())
         .thread_name(|i| format!("compile-{i}"))
-        // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
-        .start_handler(|_| {
-            rustix::process::nice(10).ok();
-        })
+        .start_handler(|_| lower_priority())
         .build()
         .map_err(|error| PluginError::sandbox("threads", &error))
 }

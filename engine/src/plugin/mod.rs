@@ -29,7 +29,7 @@ use crate::error::ErrorKind;
 
 pub use apply::Plugin;
 pub use binary::{CONTRACT_VERSIONS, WASM_BYTES_MAX, digest};
-pub use host::{Host, HostSettings};
+pub use host::{Host, HostSettings, lower_priority};
 
 /// What became of a run of events: the changes of each, up to the first that is at fault.
 #[derive(Clone, Debug, PartialEq)]

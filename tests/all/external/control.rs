@@ -245,3 +245,54 @@ async fn a_database_that_restarts_changes_nothing_about_a_rebuild() {
     stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
     finish(observers);
 }
+
+/// Figures, not a verdict: `cargo test --release -p laterna-tests --features external --test all -- --ignored how_fast --nocapture`.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "a measurement: it takes minutes, and its figures are for people"]
+async fn how_fast_a_rebuild_is_beside_the_live_rate() {
+    let count = u64::from(rounds(300_000));
+    for (what, keys) in [("new keys", u64::MAX), ("100 hot keys", 100)] {
+        let stage = Stage::new(4).await;
+        tokio::task::block_in_place(|| {
+            let sender = Sender::new(&stage.bootstrap(), TOPIC);
+            for number in 0..count {
+                let key = format!("key {:08}", if keys == u64::MAX { number } else { number % keys });
+                sender.send(&laterna_tests::load::Draft::text(key, "7").at((number % 4) as i32));
+            }
+            sender.flush();
+        });
+        let home = stage.home(&["counter"]);
+        let mut engine = home.start();
+        let begin = Instant::now();
+        engine.wait_projection("counter", "caught up", |s| s["state"] == "idle" && s["lag_events"] == 0);
+        let live = begin.elapsed();
+        // A trickle, whose way to the table is watched while the rebuild goes on beside it.
+        let latency = |engine: &Engine| {
+            let sum = engine.metric("laterna_end_to_end_latency_seconds_sum", "counter").unwrap_or(0.0);
+            let count = engine.metric("laterna_end_to_end_latency_seconds_count", "counter").unwrap_or(0.0);
+            (sum, count)
+        };
+        let load = stage.load("rebuild speed, load", 200);
+        let before = latency(&engine);
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let calm = latency(&engine);
+        let begin = Instant::now();
+        engine.ask("POST", &rebuilds("counter"), Some(&json!({ "switch": "manual" })));
+        engine.wait_projection("counter", "filled", |s| {
+            matches!(s["rebuild"]["state"].as_str(), Some("catching-up" | "ready"))
+        });
+        let filled = begin.elapsed();
+        let busy = latency(&engine);
+        load.stop();
+        let mean = |a: (f64, f64), b: (f64, f64)| 1000.0 * (b.0 - a.0) / (b.1 - a.1).max(1.0);
+        println!(
+            "{what}: {count} events; live {live:?} ({:.0}/s), rebuild with indexes {filled:?} ({:.0}/s), ratio {:.2}; \
+             live latency, mean: {:.1} ms before, {:.1} ms during",
+            count as f64 / live.as_secs_f64(),
+            count as f64 / filled.as_secs_f64(),
+            live.as_secs_f64() / filled.as_secs_f64(),
+            mean(before, calm),
+            mean(calm, busy),
+        );
+    }
+}

@@ -168,6 +168,9 @@ pub(in crate::sink) async fn audit(
     rows.into_iter().map(entry).collect()
 }
 
+/// How many builds of a projection are kept that nothing runs.
+const BUILDS_KEPT: u32 = 20;
+
 /// Stores a build under its digest, once.
 pub(in crate::sink) async fn store_build(tx: &mut dyn Transaction, build: &Build) -> Result<(), SinkError> {
     let known = tx.rows("SELECT 1 FROM @build WHERE digest = $1", vec![(&build.digest).into()]).await?;
@@ -183,6 +186,15 @@ pub(in crate::sink) async fn store_build(tx: &mut dyn Transaction, build: &Build
                 (&build.file).into(),
                 Parameter::Bytes(Arc::clone(&build.bytes)),
             ],
+        )
+        .await?;
+        // What no generation is written by, beyond the last few, nobody comes back to.
+        tx.run(
+            "DELETE FROM @build WHERE projection = $1 AND digest <> $2 \
+             AND digest NOT IN (SELECT plugin_digest FROM @generation WHERE projection = $1 AND stored) \
+             AND digest NOT IN (SELECT plugin_digest FROM @projection WHERE projection = $1) \
+             AND digest NOT IN (SELECT digest FROM @build WHERE projection = $1 ORDER BY stored_at DESC, digest LIMIT $3)",
+            vec![(&build.projection).into(), (&build.digest).into(), BUILDS_KEPT.into()],
         )
         .await?;
     }
