@@ -8,8 +8,8 @@ use crate::sink::SinkError;
 
 // What requests and answers are made of, for those who may not see the sink.
 pub use crate::sink::{
-    Actor, Asked, AuditEntry, Desired, Done, GenerationRecord, GenerationState, RebuildRecord, RebuildState, Switch, TableDifference,
-    TableRows, Target,
+    Actor, Asked, AuditEntry, Desired, Done, GenerationRecord, GenerationState, RebuildRecord, RebuildState, Switch,
+    TableDifference, TableRows, Target,
 };
 
 /// A projection, as one line of the overview and the head of its page.

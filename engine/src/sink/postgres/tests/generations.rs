@@ -431,7 +431,9 @@ async fn measure_bulk() {
     let generation = Generation { projection: "shop".into(), number: 2 };
     let mut checkpoints = bench.sink.claim(&generation, &[bounds(0), bounds(1)]).await.unwrap();
     let mut writer = bench.sink.bulk_writer(&generation, &schema, "digest");
-    let rows = |round: i64| (0..20_000).map(|id| add(&format!("k{:05}", (round * 20_000 + id) * 7_919 % 1_000_003), 1)).collect::<Vec<_>>();
+    let rows = |round: i64| {
+        (0..20_000).map(|id| add(&format!("k{:05}", (round * 20_000 + id) * 7_919 % 1_000_003), 1)).collect::<Vec<_>>()
+    };
     let (mut usual, mut bulk) = (Duration::ZERO, Duration::ZERO);
     for round in 0..15 {
         let changes = rows(round);
