@@ -16,7 +16,8 @@ use super::terminal::say;
 #[derive(Default)]
 pub(super) struct Findings {
     failures: usize,
-    unhealthy: usize,
+    /// What does not answer, each by its name.
+    away: Vec<String>,
 }
 
 impl Findings {
@@ -35,20 +36,21 @@ impl Findings {
     }
 
     pub(super) fn unhealthy(&mut self, name: &str, detail: &str) {
-        self.unhealthy += 1;
+        self.away.push(name.to_owned());
         say(&format!("AWAY    {name}: {detail}"));
     }
 
-    pub(super) fn is_any_away(&self) -> bool {
-        self.unhealthy > 0
+    /// What does not answer, each by its name.
+    pub(super) fn away(&self) -> &[String] {
+        &self.away
     }
 
     /// The exit code.
     pub(super) fn code(&self) -> ExitCode {
-        match self {
-            Self { failures: 1.., .. } => ExitCode::from(super::FAILURE),
-            Self { unhealthy: 1.., .. } => ExitCode::from(super::UNHEALTHY),
-            _ => ExitCode::SUCCESS,
+        match (self.failures, self.away.as_slice()) {
+            (1.., _) => ExitCode::from(super::FAILURE),
+            (0, [_, ..]) => ExitCode::from(super::UNHEALTHY),
+            (0, []) => ExitCode::SUCCESS,
         }
     }
 }

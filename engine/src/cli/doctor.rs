@@ -3,10 +3,9 @@
 //! What the engine itself needs (configuration, plugins, database, source) is looked at as `check --connect` does, and is the exit code.
 //! Toolchains are only told: who has a finished `.wasm` needs none.
 
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
-
-use laterna::config::{Loaded, SourceKind};
 
 use super::Global;
 use super::check::{self, Findings};
@@ -37,11 +36,11 @@ pub(super) async fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
     say("The engine");
     match global.load() {
         Ok(loaded) => {
-            let mends = mends(&loaded);
+            let files = loaded.config.file.dir.clone();
             check::look(loaded, true, &mut findings).await?;
-            if findings.is_any_away() {
-                mends.iter().for_each(|mend| say(mend));
-            }
+            let mut away = findings.away().to_vec();
+            away.dedup();
+            away.iter().filter_map(|name| mend(name, &files)).for_each(|line| say(&format!("mend    {line}")));
         }
         Err(error) => {
             findings.failed("configuration", &format!("{error}; laterna config show tells what holds and from where"));
@@ -56,24 +55,16 @@ pub(super) async fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
     Ok(findings.code())
 }
 
-/// What to do where the database or the source is away.
-fn mends(loaded: &Loaded) -> Vec<String> {
-    let config = &loaded.config;
-    let mut mends = Vec::new();
-    if !config.database.url.expose().starts_with("sqlite:") {
-        mends.push(
-            "        database: start it, or say which: export DATABASE_URL=postgres://USER:PASSWORD@HOST/DATABASE"
-                .to_owned(),
-        );
-    }
-    mends.push(match config.source {
-        SourceKind::Kafka => {
-            "        source: start Kafka, or say where it is: export KAFKA_BOOTSTRAP_SERVERS=HOST:9092; topics are not made by the engine"
-                .to_owned()
+/// What to do where this is away.
+fn mend(name: &str, files: &Path) -> Option<String> {
+    match name {
+        "database" => {
+            Some("start it, or say which one: export DATABASE_URL=postgres://USER:PASSWORD@HOST/DATABASE".to_owned())
         }
-        SourceKind::File => format!("        source: mkdir -p {}/TOPIC", config.file.dir.display()),
-    });
-    mends
+        "kafka" => Some("start it, or say where it is: export KAFKA_BOOTSTRAP_SERVERS=HOST:9092".to_owned()),
+        "files" => Some(format!("mkdir -p {}/TOPIC", files.display())),
+        _ => None,
+    }
 }
 
 fn toolchains(findings: &Findings) {
@@ -83,7 +74,7 @@ fn toolchains(findings: &Findings) {
     }
     for (target, purpose) in TARGETS {
         let libraries = said("rustc", &["--print", "target-libdir", "--target", target]);
-        if libraries.is_some_and(|place| std::path::Path::new(&place).is_dir()) {
+        if libraries.is_some_and(|place| Path::new(&place).is_dir()) {
             findings.well(target, purpose);
         } else {
             findings.absent(target, &format!("{purpose}: rustup target add {target}"));

@@ -19,6 +19,8 @@ const CONNECT_MAX: Duration = Duration::from_secs(5);
 pub(super) const QUICK: Duration = Duration::from_secs(30);
 /// For what moves builds, compares tables or waits for readers.
 pub(super) const LONG: Duration = Duration::from_secs(30 * 60);
+/// An order without an answer.
+const DOUBT: &str = " (the order may have been carried out: laterna audit)";
 const ANSWER_BYTES_MAX: usize = 256 << 20;
 const SHOWN_MAX: usize = 200;
 
@@ -141,6 +143,7 @@ impl Client {
         body: Body,
         limit: Duration,
     ) -> Result<Answer, ClientError> {
+        let doubt = if method == Method::GET { "" } else { DOUBT };
         let exchange = async {
             let connecting = TcpStream::connect((self.host.as_str(), self.port));
             let stream = tokio::time::timeout(CONNECT_MAX.min(limit), connecting)
@@ -161,7 +164,7 @@ impl Client {
         };
         tokio::time::timeout(limit, exchange)
             .await
-            .unwrap_or_else(|_| Err(self.unreachable(format!("no answer within {} s", limit.as_secs_f32()))))
+            .unwrap_or_else(|_| Err(self.unreachable(format!("no answer within {} s{doubt}", limit.as_secs_f32()))))
     }
 
     fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Full<Bytes>>, ClientError> {
@@ -189,7 +192,8 @@ impl Client {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let failed = |error: hyper::Error| self.unreachable(error.to_string());
+        let doubt = if request.method() == Method::GET { "" } else { DOUBT };
+        let failed = |error: hyper::Error| self.unreachable(format!("{error}{doubt}"));
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
         // It ends with the answer; what it has to say comes with the request's error.
@@ -198,7 +202,8 @@ impl Client {
             let response = sender.send_request(request).await.map_err(failed)?;
             let status = response.status();
             let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| self.unreachable(format!("the answer broke off: {error}")))?.to_bytes();
+            let body =
+                body.map_err(|error| self.unreachable(format!("the answer broke off: {error}{doubt}")))?.to_bytes();
             Ok(Answer { status, body })
         }
         .await;
