@@ -280,7 +280,7 @@ fn the_doctor_names_what_is_away_and_what_mends_it() {
     let url = format!("http://127.0.0.1:{}", free_port());
     let with = |database: &str| {
         let set = ["--set", &plugins, "--set", database, "--set", "source=file", "--set", &files];
-        laterna_with(&[("LATERNA_URL", &url), ("LATERNA_CONFIG", "")], &[&set[..], &["doctor"]].concat())
+        laterna_with(&[("LATERNA_URL", &url)], &[&set[..], &["doctor"]].concat())
     };
     with(&database).ends(OK).says("ok      database").says("--      running engine").says("wasm32-unknown-unknown");
     let away = format!("database.url=postgres://nobody@127.0.0.1:{}/none", free_port());
