@@ -10,6 +10,7 @@
 //!      +------------------------------ machine <-----------------------------------+
 //! ```
 
+mod halts;
 mod machine;
 mod status;
 
@@ -24,10 +25,11 @@ use crate::change::{Change, ChangeSet, Schema};
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, EventBatch, TopicPartition};
-use crate::plugin::{Applied, EventFault, EventFaultKind, Plugin, PluginError};
+use crate::plugin::{Applied, EventFault, Plugin, PluginError};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
 
+use halts::{change_halt, event_halt, fault_name, internal_error, plugin_failure, sink_failure};
 use machine::{Action, ChunkId, CommitFailure, Failure, Input, Limits, Machine, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
@@ -772,69 +774,4 @@ fn pause(attempt: u32) -> Duration {
         Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
-}
-
-fn sink_halt(error: &SinkError) -> Halt {
-    let remedy = match error.kind {
-        ErrorKind::Poison => "correct the event at its source, or the plugin, and restart the engine",
-        _ => "mend what the message names, then restart the engine",
-    };
-    Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
-}
-
-fn sink_failure(error: &SinkError) -> Failure {
-    Failure { kind: error.kind, halt: sink_halt(error) }
-}
-
-fn plugin_failure(error: &PluginError) -> Failure {
-    let remedy = "mend the plugin, or raise the limit that the message names, then restart the engine".to_owned();
-    Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
-}
-
-fn internal_error(error: &impl std::fmt::Display) -> Halt {
-    let remedy = "restart the engine, and report this: it is a fault of Laterna".to_owned();
-    Halt { code: "internal_error", reason: error.to_string(), remedy, at: None }
-}
-
-fn fault_name(kind: EventFaultKind) -> &'static str {
-    match kind {
-        EventFaultKind::Rejected => "rejected",
-        EventFaultKind::Halted => "halted",
-        EventFaultKind::Trapped => "trapped",
-        EventFaultKind::Invalid => "invalid",
-    }
-}
-
-fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
-    Some(HaltAt {
-        topic: partition.topic.to_string(),
-        partition: partition.partition,
-        offset: event.offset,
-        key: event.key_for_people(),
-    })
-}
-
-fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
-    let (code, remedy) = match fault.kind {
-        EventFaultKind::Rejected => (
-            "event_rejected",
-            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine",
-        ),
-        EventFaultKind::Halted => {
-            ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine")
-        }
-        EventFaultKind::Trapped => (
-            "event_trapped",
-            "mend the plugin where the reason points, put the build into plugins/ and restart the engine",
-        ),
-        EventFaultKind::Invalid => {
-            ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
-        }
-    };
-    Halt { code, reason: fault.reason.clone(), remedy: remedy.to_owned(), at: at(partition, event) }
-}
-
-fn change_halt(partition: &TopicPartition, event: &Event, error: &str) -> Halt {
-    let remedy = "mend the plugin so that it checks this value (and rejects the event with its own reason), or correct the event at its source";
-    Halt { code: "change_rejected", reason: error.to_owned(), remedy: remedy.to_owned(), at: at(partition, event) }
 }

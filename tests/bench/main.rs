@@ -15,6 +15,7 @@ mod timeline;
 mod visible;
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bench_logic::Output;
@@ -75,10 +76,10 @@ impl Workload {
     }
 }
 
-/// What all measures share.
+/// What all measures share. A service starts when a measure first asks for it: (b) needs none.
 pub(crate) struct Services {
-    kafka: Kafka,
-    postgres: Postgres,
+    kafka: LazyLock<Kafka>,
+    postgres: LazyLock<Postgres>,
     engine: PathBuf,
     guests: PathBuf,
     examples: PathBuf,
@@ -151,8 +152,8 @@ async fn run(options: &Options) {
         engine: folder("LATERNA_BIN"),
         guests: folder("LATERNA_GUESTS"),
         examples: folder("LATERNA_EXAMPLES"),
-        kafka: Kafka::start(),
-        postgres: Postgres::start(),
+        kafka: LazyLock::new(Kafka::start),
+        postgres: LazyLock::new(Postgres::start),
         cache: Folder::new("bench-cache"),
     };
     let mut report = Report::new(options.quick);

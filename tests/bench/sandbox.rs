@@ -1,14 +1,16 @@
 //! A plugin in the sandbox against the very same code as native code, in one process, in turns.
 //!
-//! Both get the same events and give back the same changes: in the sandbox that is `Plugin::apply`, with all that belongs
-//! to it (a fresh instance for each thousand events, events lowered into its memory, outcomes lifted out of it);
-//! natively it is the plugin's own function, called with events that are ready in memory.
+//! Both get the same events and give back the same changes, in the engine's own types: in the sandbox that is `Plugin::apply`,
+//! with all that belongs to it (a fresh instance for each thousand events, events lowered into its memory, outcomes lifted
+//! out of it, the limits held against them); natively it is the plugin's own function, called with events that are ready in
+//! memory, and its outcomes moved into the engine's types.
 
 use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Instant;
 
+use laterna::change::{Change, PluginValue};
 use laterna::event::{Event, EventBatch, TopicPartition};
 use laterna::plugin::{Host, HostSettings, Limits, Plugin};
 use laterna_sdk::__private::{Guest as _, types};
@@ -16,6 +18,10 @@ use laterna_tests::random::Random;
 
 use crate::load::{self, Form, TOPIC};
 use crate::timeline::quantile;
+
+/// The engine's own: with another one, neither side would cost what it costs there.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// The example plugin itself: its source, compiled into this program.
 #[allow(unreachable_pub, reason = "it is a crate of its own elsewhere")]
@@ -117,11 +123,40 @@ impl Subject {
     }
 }
 
+/// What the engine makes of an outcome: strings and bytes are moved.
+fn changes_of(outcome: types::Outcome) -> Vec<Change> {
+    let types::Outcome::Changes(changes) = outcome else { panic!("a fault: {outcome:?}") };
+    let change =
+        |from: types::Change| Change { shape: from.shape, values: from.values.into_iter().map(value_of).collect() };
+    changes.into_iter().map(change).collect()
+}
+
+fn value_of(from: types::Value) -> PluginValue {
+    match from {
+        types::Value::Null => PluginValue::Null,
+        types::Value::Boolean(v) => PluginValue::Boolean(v),
+        types::Value::Integer(v) => PluginValue::Integer(v),
+        types::Value::Float(v) => PluginValue::Float(v),
+        types::Value::Decimal(v) => PluginValue::Decimal(v),
+        types::Value::Text(v) => PluginValue::Text(v),
+        types::Value::Bytes(v) => PluginValue::Bytes(v),
+        types::Value::Timestamp(v) => PluginValue::Timestamp(v),
+        types::Value::Date(v) => PluginValue::Date(v),
+        types::Value::Uuid(v) => PluginValue::Uuid(v),
+        types::Value::Json(v) => PluginValue::Json(v),
+    }
+}
+
 /// Runs both sides in turns and gives the lower quartile of each.
 pub(crate) async fn compare(host: &Host, file: &Path, subject: Subject, form: Form, rounds: usize) -> Cost {
     let plugin = plugin_of(host, file).await;
     let native = subject.native();
     let chunks = chunks(form);
+    for chunk in &chunks {
+        let in_sandbox = plugin.apply(&chunk.engine).await.expect("the plugin runs").changes;
+        let as_native: Vec<_> = native(chunk.sdk.clone()).into_iter().map(changes_of).collect();
+        assert!(in_sandbox == as_native, "the two sides differ");
+    }
     let (mut in_sandbox, mut as_native) = (Vec::new(), Vec::new());
     let micros_per_event = |begin: Instant| begin.elapsed().as_secs_f64() * 1e6 / CHUNK as f64;
     for _ in 0..rounds {
@@ -135,9 +170,9 @@ pub(crate) async fn compare(host: &Host, file: &Path, subject: Subject, form: Fo
             // The native side consumes its events: they are made ready before.
             let batch = chunk.sdk.clone();
             let begin = Instant::now();
-            let outcomes = native(black_box(batch));
-            assert!(outcomes.iter().all(|outcome| matches!(outcome, types::Outcome::Changes(_))), "faults");
-            drop(black_box(outcomes));
+            let changes: Vec<_> = native(black_box(batch)).into_iter().map(changes_of).collect();
+            assert!(changes.len() == CHUNK, "{} outcomes", changes.len());
+            drop(black_box(changes));
             as_native.push(micros_per_event(begin));
         }
     }

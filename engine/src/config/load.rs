@@ -419,7 +419,8 @@ impl Reader<'_> {
     /// `LATERNA_OPERATOR_TOKEN` and `LATERNA_VIEWER_TOKEN`, for containers without a file.
     fn token_variables(&mut self) {
         for (variable, role) in tokens::VARIABLES {
-            if let Some(given) = self.variable(variable, TOKENS) {
+            // Set to nothing is how a compose file says that it is not set.
+            if let Some(given) = self.variable(variable, TOKENS).filter(|given| !given.text.is_empty()) {
                 self.token(role.name(), role, &given.text, &given.origin);
             }
         }

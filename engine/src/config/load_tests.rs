@@ -258,6 +258,7 @@ fn tokens_are_hashed_and_open_the_address() {
     let config = load("", &by_variable, &["http.listen=0.0.0.0:80"]).unwrap().config;
     assert_eq!((config.http.tokens[0].name.as_str(), config.http.tokens[0].role), ("operator", TokenRole::Operator));
     assert_eq!(config.http.allowed_hosts, ["a.example", "b"]);
+    assert!(load("", &[("LATERNA_OPERATOR_TOKEN", "")], &[]).unwrap().config.http.tokens.is_empty());
 }
 
 #[test]

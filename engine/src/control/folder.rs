@@ -203,8 +203,10 @@ impl Control {
             return Ok(());
         }
         let asked = asked_by("plugins-folder", "operator");
-        self.store(sink, &plugin, file).await?;
-        crate::crash::point("build-stored");
+        if !is_current {
+            self.store(sink, &plugin, file).await?;
+            crate::crash::point("build-stored");
+        }
         if record.is_some_and(|record| record.desired == Desired::Stopped) {
             let order = Order::Desire { projection: name.clone(), desired: Desired::Running, reason: None };
             self.order(sink, &order, &asked).await?;

@@ -5,7 +5,7 @@
 //! is in the database; readers see either all of the old generation or all of the new one.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
 
@@ -24,6 +24,9 @@ const BOUNDS_MAX: Duration = Duration::from_secs(20);
 
 /// How long a swap holds back the former generation's events so that the new one comes level.
 const LEVEL_MAX: Duration = Duration::from_secs(2);
+
+/// How long a swap that met readers, or was not level, leaves everybody alone before the next try.
+const SWAP_PAUSE: Duration = Duration::from_millis(500);
 
 /// What is asked for when a rebuild begins.
 pub(super) struct Begin {
@@ -45,6 +48,8 @@ pub(super) struct Progress {
     indexing: Option<JoinHandle<Result<(), SinkError>>>,
     /// The new generation is held for a comparison: no swap now.
     pub(super) compared: bool,
+    /// Somebody holds what the swap needs: no other try before this.
+    not_before: Option<Instant>,
 }
 
 impl Control {
@@ -217,16 +222,21 @@ impl Control {
                 Ok(true)
             }
             RebuildState::Indexing if is_gone => self.index(sink, rebuild, generation).await,
-            RebuildState::CatchingUp => {
+            RebuildState::CatchingUp | RebuildState::Switching => {
                 let live = Generation { projection: rebuild.projection.clone(), number: rebuild.from_generation };
                 let live_now = sink.checkpoints(&live).await?;
-                let before = {
+                let (before, waits) = {
                     let mut state = self.lock();
                     let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
-                    std::mem::replace(&mut progress.live_before, live_now)
+                    let waits = progress.compared || progress.not_before.is_some_and(|at| Instant::now() < at);
+                    (std::mem::replace(&mut progress.live_before, live_now), waits)
                 };
-                // Level with where the live one stood a round ago, it is a round behind at most.
-                if before.is_empty() && !rebuild.targets.is_empty() || !is_level(&checkpoints, &before) {
+                // Level with where the live one stood a round ago, it is a round behind at most. A try before would only hold the live one up.
+                if waits || before.is_empty() && !rebuild.targets.is_empty() || !is_level(&checkpoints, &before) {
+                    return Ok(true);
+                }
+                if rebuild.state == RebuildState::Switching {
+                    self.swap(sink, rebuild).await?;
                     return Ok(true);
                 }
                 crate::crash::point("rebuild-caught-up");
@@ -235,13 +245,6 @@ impl Control {
                     Switch::Manual => RebuildState::Ready,
                 };
                 self.move_rebuild(sink, rebuild, to, None).await?;
-                Ok(true)
-            }
-            RebuildState::Switching => {
-                if self.lock().rebuilding.get(&rebuild.id).is_some_and(|progress| progress.compared) {
-                    return Ok(true);
-                }
-                self.swap(sink, rebuild).await?;
                 Ok(true)
             }
             RebuildState::Filling | RebuildState::Indexing => Ok(true),
@@ -297,7 +300,12 @@ impl Control {
             super::journal::now_us().saturating_add(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let order = Order::Swap { id: rebuild.id.clone(), collect_at_us };
         let held = (rebuild.projection.clone(), rebuild.from_generation);
-        self.order_level(sink, &order, &held, &engine()).await?;
+        if let Err(error) = self.order_level(sink, &order, &held, &engine()).await {
+            let mut state = self.lock();
+            let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
+            progress.not_before = Some(Instant::now() + SWAP_PAUSE);
+            return Err(error);
+        }
         crate::crash::point("after-swap");
         tracing::info!(rebuild = rebuild.id, "the rebuilt generation is live");
         Ok(())
@@ -352,7 +360,14 @@ impl Control {
         let order = Order::MoveRebuild { id: rebuild.id.clone(), from: rebuild.state, to, reason };
         self.order(sink, &order, &engine()).await?;
         let text = format!("rebuild {} is {}", rebuild.id, state_name(to));
-        self.lock().journal(&rebuild.projection).mark("rebuild", text);
+        let mut state = self.lock();
+        state.journal(&rebuild.projection).mark("rebuild", text);
+        if to == RebuildState::Failed {
+            for file in state.files.values_mut().filter(|f| f.digest.as_deref() == Some(&rebuild.plugin_digest)) {
+                file.held = Some(format!("its rebuild {} failed; deploy it to begin another one", rebuild.id));
+            }
+        }
+        drop(state);
         crate::crash::point("rebuild-moved");
         Ok(())
     }

@@ -386,7 +386,7 @@ impl Control {
                 let state = self.lock();
                 (state.status(projection), state.live(projection).map(|live| live.number))
             };
-            let (Some(status), Some(number)) = (status, live) else { return Err(unknown(projection)) };
+            let (Some(mut status), Some(number)) = (status, live) else { return Err(unknown(projection)) };
             let here = |tp: &TopicPartition| {
                 let of = status.partitions.iter().find(|p| *p.topic == *tp.topic && p.partition == tp.partition);
                 of.map(|p| p.next_offset)
@@ -399,6 +399,12 @@ impl Control {
                 reached = targets
                     .iter()
                     .all(|(tp, offset)| stored.iter().any(|c| c.partition == *tp && c.next_offset >= *offset));
+                for p in &mut status.partitions {
+                    let of = |c: &&crate::checkpoint::Checkpoint| {
+                        *c.partition.topic == *p.topic && c.partition.partition == p.partition
+                    };
+                    p.next_offset = stored.iter().find(of).map_or(p.next_offset, |c| c.next_offset.max(p.next_offset));
+                }
             }
             if !reached && super::rebuild::stands(status.state) {
                 let why = status.halt.map_or_else(|| "it is stopped".to_owned(), |halt| halt.to_string());

@@ -1,7 +1,7 @@
 //! What HTTP needs of the engine, so that tests can stand in for it. [`Control`] is the engine.
 //!
 //! A request's future is dropped when its client goes away; a database future must never be. So whatever asks the database runs in a task of
-//! its own, to its end, whoever still listens.
+//! its own, to its end, whoever still listens; and keeps the request's place until then.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
+use super::guard;
 use crate::control::{
     Asked, AuditEntry, Control, ControlError, ControlErrorKind, Done, History, LogLine, Plan, PluginView,
     ProjectionView, ReadyCheck, RebuildForecast, RebuildRequest, RebuildView, RejectedPlugin, StepEvents, StepReport,
@@ -49,7 +50,6 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn switch_rebuild(&self, id: String, asked: Asked) -> Answer<Done>;
     fn cancel_rebuild(&self, id: String, asked: Asked) -> Answer<Done>;
     fn diff(&self, id: String, samples_max: usize) -> Answer<Vec<TableDifference>>;
-    /// Is dropped where the client goes away.
     fn wait(&self, projection: String, what: WaitFor, limit: Duration) -> Answer<Waited>;
     fn step(&self, projection: String, events: StepEvents, build: Option<Arc<[u8]>>) -> Answer<StepReport>;
     fn tables(&self, projection: String, rows: u32) -> Answer<Vec<TableView>>;
@@ -57,8 +57,16 @@ pub(super) trait Engine: Send + Sync + 'static {
 }
 
 /// Runs to its end, also where nobody waits for it any more.
-fn whole<T: Send + 'static>(work: impl Future<Output = Result<T, ControlError>> + Send + 'static) -> Answer<T> {
+pub(super) fn whole<T: Send + 'static>(
+    work: impl Future<Output = Result<T, ControlError>> + Send + 'static,
+) -> Answer<T> {
+    let places = guard::places();
     Box::pin(async move {
+        let work = async move {
+            let outcome = work.await;
+            drop(places);
+            outcome
+        };
         tokio::spawn(work).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request did not come to its end");
             Err(ControlError {
@@ -159,7 +167,7 @@ impl Engine for Control {
 
     fn wait(&self, projection: String, what: WaitFor, limit: Duration) -> Answer<Waited> {
         let control = self.clone();
-        Box::pin(async move { control.wait(&projection, what, limit).await })
+        whole(async move { control.wait(&projection, what, limit).await })
     }
 
     fn step(&self, projection: String, events: StepEvents, build: Option<Arc<[u8]>>) -> Answer<StepReport> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::json;
 use tokio::sync::watch;
 
-use super::engine::{Answer, Engine};
+use super::engine::{Answer, Engine, whole};
 use super::*;
 use crate::control::*;
 use crate::error::{Halt, HaltAt};
@@ -380,7 +380,7 @@ impl Engine for Fake {
 
     fn wait(&self, projection: String, what: WaitFor, limit: Duration) -> Answer<Waited> {
         let known = self.known(&projection);
-        Box::pin(async move {
+        whole(async move {
             known?;
             let reached = matches!(what, WaitFor::Offset { offset, .. } if offset < 100) || what == WaitFor::CaughtUp;
             if !reached {

@@ -10,7 +10,6 @@ use std::convert::Infallible;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use axum::Extension;
 use axum::extract::State;
 use axum::http::{HeaderName, header};
 use axum::response::sse::{Event, Sse};
@@ -21,7 +20,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 
 use super::answer::{Plugins, Status};
-use super::guard::Held;
+use super::guard;
 use super::{Api, Snapshot};
 
 /// The engine is looked at this long after it said that something has changed, so that many changes are told at once.
@@ -177,9 +176,8 @@ pub(super) struct Hello {
 /// Each event has an id; a reconnect, with or without `Last-Event-ID`, is answered by a fresh `hello`, and so is a reader that is too slow.
 #[utoipa::path(get, path = "/api/v1/events", tag = "engine",
     responses((status = 200, body = String, content_type = "text/event-stream")))]
-pub(super) async fn events(State(api): State<Arc<Api>>, held: Option<Extension<Held>>) -> Response {
-    let held = held.map(|Extension(Held(places))| places);
-    let state = (api, None::<broadcast::Receiver<Frame>>, held);
+pub(super) async fn events(State(api): State<Arc<Api>>) -> Response {
+    let state = (api, None::<broadcast::Receiver<Frame>>, guard::places());
     let events = stream::unfold(state, |(api, listening, held)| async move {
         let running = held.as_ref().and_then(|places| places.running.as_ref());
         if let Some(running) = running {

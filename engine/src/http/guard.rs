@@ -33,13 +33,20 @@ pub(super) struct Lanes {
     stream: Arc<Semaphore>,
 }
 
-/// A stream's place and its connection's: given to the handler, which keeps it as long as it streams.
-#[derive(Clone)]
-pub(super) struct Held(pub(super) Arc<HeldPlaces>);
-
-pub(super) struct HeldPlaces {
+/// The places of a running request: its connection's, and the one in its lane.
+pub(super) struct Places {
     pub(super) running: Option<Running>,
     _lane: Option<OwnedSemaphorePermit>,
+}
+
+tokio::task_local! {
+    static PLACES: Arc<Places>;
+}
+
+/// The places of the request that this handler runs for. Whatever outlives the handler (a stream, work that goes on although its client is
+/// gone) keeps them, so that going away and coming again gains nobody more than his share.
+pub(super) fn places() -> Option<Arc<Places>> {
+    PLACES.try_with(Arc::clone).ok()
 }
 
 impl Lanes {
@@ -113,18 +120,12 @@ async fn checked(api: &Arc<Api>, mut request: Request, next: Next) -> Result<Res
     media_type(rule, request.method(), request.headers())?;
     let lane = api.lanes.enter(rule.lane)?;
     request.extensions_mut().insert(caller);
-    let mut request = with_whole_body(rule, request).await?;
+    let request = with_whole_body(rule, request).await?;
     let running = match request.extensions().get::<Arc<Seat>>() {
         Some(seat) => Some(seat.run().ok_or_else(|| Problem::busy("busy", "too many connections; try again"))?),
         None => None,
     };
-    let places = Arc::new(HeldPlaces { running, _lane: lane });
-    if rule.lane == Lane::Stream {
-        request.extensions_mut().insert(Held(places.clone()));
-    }
-    let response = next.run(request).await;
-    drop(places);
-    Ok(response)
+    Ok(PLACES.scope(Arc::new(Places { running, _lane: lane }), next.run(request)).await)
 }
 
 fn rule_of(request: &Request) -> Result<&'static Rule, Problem> {

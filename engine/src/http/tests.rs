@@ -331,6 +331,23 @@ async fn a_wait_ends_reached_or_with_504() {
 }
 
 #[tokio::test]
+async fn who_goes_away_leaves_no_place_before_his_work_is_done() {
+    let desk = Desk::local();
+    let path = "/api/v1/projections/order_summary/wait?topic=orders&partition=0&offset=700&timeout=3s";
+    let router = routes::router(desk.api.clone());
+    for _ in 0..128 {
+        let asks = request(Method::GET, path).body(Body::empty()).unwrap();
+        let answer = router.clone().oneshot(asks);
+        // The client is gone as soon as the wait has begun.
+        assert!(tokio::time::timeout(std::time::Duration::from_millis(1), answer).await.is_err());
+    }
+    desk.get(path).await.is_problem(503, "busy");
+    assert_eq!(desk.get("/api/v1/projections").await.status, StatusCode::OK);
+    tokio::time::sleep(std::time::Duration::from_millis(3500)).await;
+    desk.get(path).await.is_problem(504, "time_is_up");
+}
+
+#[tokio::test]
 async fn queries_are_bounded() {
     let desk = Desk::local();
     for path in [

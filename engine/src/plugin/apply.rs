@@ -19,6 +19,7 @@ use super::bindings::{self, Outcome, ProjectionPre};
 use super::host::{Inner as HostInner, Metering, TICK};
 use super::instance::{AdapterExports, Failure, Guest, Instance, Setup};
 use super::logs::{LINE_BYTES_MAX, Logs, for_people};
+use super::slots::Slots;
 use super::wasi::Reads;
 use super::{Applied, EventFault, EventFaultKind, Limits, PluginError, PluginFigures, PluginLog};
 use crate::change::{Change, Schema, Topic};
@@ -60,6 +61,8 @@ impl Limits {
 pub(super) struct Compiled {
     pub(super) pre: ProjectionPre<Guest>,
     pub(super) adapter: Option<AdapterExports>,
+    /// Where its instances live and how many slots one takes; none where each has memory of its own.
+    pub(super) slots: Option<(Slots, u32)>,
     pub(super) seconds: f64,
     pub(super) from_cache: bool,
 }
@@ -494,8 +497,7 @@ impl Inner {
     async fn instance(&self, compiled: &Compiled, fuel: Option<u64>, time_max: Duration) -> Result<Instance, Failure> {
         count(&self.counters.instances);
         let setup = Setup {
-            pre: &compiled.pre,
-            adapter: compiled.adapter.as_ref(),
+            compiled,
             limits: &self.limits,
             logs: &self.logs,
             digest: &self.binary.digest,

@@ -19,6 +19,7 @@ use super::bindings::{self, ProjectionPre};
 use super::cache::Cache;
 use super::instance::{self, AdapterExports, Failure, Guest, Instance, Setup};
 use super::logs::{Logs, for_people};
+use super::slots::Slots;
 use super::{Limits, PluginError};
 use crate::change::Descriptor;
 use crate::error::ErrorKind;
@@ -52,7 +53,6 @@ pub(super) struct Inner {
     metered: Flavour,
     cache: Option<Cache>,
     compiling: Arc<Semaphore>,
-    compilers: rayon::ThreadPool,
     sandbox: Sandbox,
 }
 
@@ -75,6 +75,8 @@ impl Drop for Sandbox {
 struct Flavour {
     engine: Engine,
     linker: Linker<Guest>,
+    /// Where its instances live; none where each has memory of its own.
+    slots: Option<Slots>,
 }
 
 /// How a guest is stopped.
@@ -92,8 +94,7 @@ impl Host {
     /// # Errors
     /// `cache_folder` where the folder cannot be private; `sandbox_failed` where threads cannot be made.
     pub fn new(settings: HostSettings) -> Result<Self, PluginError> {
-        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get);
-        let threads = if settings.threads == 0 { cores } else { settings.threads };
+        let threads = if settings.threads == 0 { cores() } else { settings.threads };
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(threads)
@@ -102,22 +103,12 @@ impl Host {
             .build()
             .map_err(|error| failed("threads")(&error))?;
         let sandbox = Sandbox { handle: runtime.handle().clone(), runtime: Some(runtime) };
-        let compilers = rayon::ThreadPoolBuilder::new()
-            .num_threads(cores)
-            .thread_name(|i| format!("compile-{i}"))
-            // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
-            .start_handler(|_| {
-                rustix::process::nice(10).ok();
-            })
-            .build()
-            .map_err(|error| failed("threads")(&error))?;
-        let flavour = |metering| Flavour::new(metering).map_err(|error| failed("engine")(&error));
+        let flavour = |metering| Flavour::new(metering, threads).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
             cache: settings.cache_dir.as_deref().map(Cache::open).transpose()?,
             compiling: Arc::new(Semaphore::new(1)),
-            compilers,
             sandbox,
         };
         tick(&inner).map_err(|error| failed("threads")(&error))?;
@@ -181,9 +172,8 @@ impl Inner {
     ) -> Result<T, PluginError> {
         let permit = Arc::clone(&self.compiling).acquire_owned().await;
         let permit = permit.map_err(|error| PluginError::sandbox("compile", &error))?;
-        let host = Arc::clone(self);
         let task = self.sandbox.handle.spawn_blocking(move || {
-            let done = host.compilers.install(work);
+            let done = compilers().and_then(|compilers| compilers.install(work));
             drop(permit);
             done
         });
@@ -222,13 +212,33 @@ impl Inner {
         };
         let pre = flavour.linker.instantiate_pre(&compiled).map_err(|error| link_error("missing_import", &error))?;
         let pre = ProjectionPre::new(pre).map_err(|error| link_error("not_a_projection", &error))?;
-        let adapter = AdapterExports::of(&compiled);
-        Ok(Compiled { pre, adapter, seconds: started.elapsed().as_secs_f64(), from_cache })
+        Ok(Compiled {
+            pre,
+            adapter: AdapterExports::of(&compiled),
+            slots: flavour.slots.clone().map(|slots| (slots, Slots::needed(&compiled))),
+            seconds: started.elapsed().as_secs_f64(),
+            from_cache,
+        })
     }
 }
 
 impl Flavour {
-    fn new(metering: Metering) -> wasmtime::Result<Self> {
+    /// What runs all the time has slots, where the machine has the addresses for them; what hardly ever runs has none.
+    fn new(metering: Metering, threads: usize) -> wasmtime::Result<Self> {
+        let mut config = Self::config(metering);
+        if metering == Metering::Epoch {
+            let slots = Slots::reserve(&mut config, threads);
+            match Engine::new(&config) {
+                Ok(engine) => return Ok(Self { linker: instance::linker(&engine)?, engine, slots: Some(slots) }),
+                Err(error) => tracing::warn!("plugins run slower: no address space for their slots ({error:#})"),
+            }
+            config = Self::config(metering);
+        }
+        let engine = Engine::new(&config)?;
+        Ok(Self { linker: instance::linker(&engine)?, engine, slots: None })
+    }
+
+    fn config(metering: Metering) -> Config {
         let mut config = Config::new();
         config
             .strategy(Strategy::Cranelift)
@@ -245,10 +255,25 @@ impl Flavour {
             .wasm_memory64(false)
             .wasm_multi_memory(false)
             .shared_memory(false);
-        let engine = Engine::new(&config)?;
-        let linker = instance::linker(&engine)?;
-        Ok(Self { engine, linker })
+        config
     }
+}
+
+/// Threads for one compilation: what they were given by the allocator goes back when they end, and idle ones would keep it.
+fn compilers() -> Result<rayon::ThreadPool, PluginError> {
+    rayon::ThreadPoolBuilder::new()
+        .num_threads(cores())
+        .thread_name(|i| format!("compile-{i}"))
+        // On Linux a thread has a priority of its own; where it cannot be lowered, compilation is merely less polite.
+        .start_handler(|_| {
+            rustix::process::nice(10).ok();
+        })
+        .build()
+        .map_err(|error| PluginError::sandbox("threads", &error))
+}
+
+fn cores() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZeroUsize::get)
 }
 
 /// Advances the clock of both engines until they are gone.
@@ -274,15 +299,8 @@ async fn describe(
     logs: &Arc<Logs>,
 ) -> Result<Descriptor, PluginError> {
     let once = async || {
-        let setup = Setup {
-            pre: &compiled.pre,
-            adapter: compiled.adapter.as_ref(),
-            limits,
-            logs,
-            digest: &binary.digest,
-            fuel: None,
-            call_time_max: DESCRIBE_TIME_MAX,
-        };
+        let setup =
+            Setup { compiled, limits, logs, digest: &binary.digest, fuel: None, call_time_max: DESCRIBE_TIME_MAX };
         let mut instance = Box::pin(Instance::new(&setup)).await?;
         instance.describe().await.map(bindings::descriptor)
     };

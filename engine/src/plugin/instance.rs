@@ -11,19 +11,21 @@ use wasmtime::component::{Component, ComponentExportIndex, HasSelf, Linker, Reso
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
 use wasmtime_wasi::WasiCtx;
 
-use super::bindings::{self, Batch, Header, Outcome, Payload, Projection, ProjectionPre, types};
+use super::apply::Compiled;
+use super::bindings::{self, Batch, Header, Outcome, Payload, Projection, types};
 use super::logs::{LINE_BYTES_MAX, Level, LineBuffer, Logs, for_people};
+use super::slots::Lease;
 use super::wasi::{self, Reads, Virtual};
 use super::{Limits, PluginError};
 use crate::change::{Encoding, Topic};
 use crate::event::{Event, TopicPartition};
 
 /// How many core instances, tables and memories one component may have: shared libraries count one each.
-const INSTANCES_MAX: usize = 200;
-const TABLES_MAX: usize = 200;
-const MEMORIES_MAX: usize = 64;
+pub(super) const INSTANCES_MAX: usize = 200;
+pub(super) const TABLES_MAX: usize = 200;
+pub(super) const MEMORIES_MAX: usize = 64;
 /// Entries of all tables: functions that can be called through a pointer.
-const TABLE_ENTRIES_MAX: usize = 1_000_000;
+pub(super) const TABLE_ENTRIES_MAX: usize = 1_000_000;
 /// Streams, pollables and the like that a plugin may hold at once.
 const RESOURCES_MAX: usize = 1_000;
 /// What one call may hand to the host beside twice the limit of changes: strings, lists and the outcomes themselves.
@@ -242,8 +244,7 @@ pub(super) enum Failure {
 
 /// What an instance is made with.
 pub(super) struct Setup<'a> {
-    pub(super) pre: &'a ProjectionPre<Guest>,
-    pub(super) adapter: Option<&'a AdapterExports>,
+    pub(super) compiled: &'a Compiled,
     pub(super) limits: &'a Limits,
     pub(super) logs: &'a Arc<Logs>,
     pub(super) digest: &'a str,
@@ -259,6 +260,8 @@ pub(super) struct Instance {
     projection: Projection,
     adapter: Option<AdapterEvent>,
     metered: bool,
+    /// Dropped last: until then the store has the slots.
+    _slots: Option<Lease>,
 }
 
 /// What our preview 1 adapter exports.
@@ -270,6 +273,10 @@ struct AdapterEvent {
 impl Instance {
     /// A fresh store with a fresh instance.
     pub(super) async fn new(setup: &Setup<'_>) -> Result<Self, Failure> {
+        let slots = match &setup.compiled.slots {
+            Some((slots, needed)) => Some(slots.lease(*needed).await.ok_or_else(gone)?),
+            None => None,
+        };
         let mut table = ResourceTable::new();
         table.set_max_capacity(RESOURCES_MAX);
         let guest = Guest {
@@ -282,7 +289,7 @@ impl Instance {
             call_time_max: setup.call_time_max,
             host_calls_left: setup.fuel.map_or(u64::MAX, |fuel| fuel / FUEL_PER_HOST_CALL),
         };
-        let mut store = Store::new(setup.pre.engine(), guest);
+        let mut store = Store::new(setup.compiled.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(HOSTCALL_BYTES_BASE + 2 * setup.limits.change_bytes_per_event_max);
         store.set_epoch_deadline(1);
@@ -298,7 +305,9 @@ impl Instance {
             store.set_fuel(fuel).map_err(|error| Failure::Host(PluginError::sandbox("fuel", &error)))?;
         }
         match instantiate(setup, &mut store).await {
-            Ok((projection, adapter)) => Ok(Self { store, projection, adapter, metered: setup.fuel.is_some() }),
+            Ok((projection, adapter)) => {
+                Ok(Self { store, projection, adapter, metered: setup.fuel.is_some(), _slots: slots })
+            }
             // What describes itself was made before, so this is no fault of the plugin, unless its start traps or its memory
             // is beyond the limit.
             Err(error) if error.downcast_ref::<Trap>().is_none() && !store.data().memory.denied => {
@@ -377,14 +386,18 @@ impl Instance {
     }
 }
 
+fn gone() -> Failure {
+    Failure::Host(PluginError::sandbox("a slot", &"the sandbox has ended"))
+}
+
 async fn instantiate(
     setup: &Setup<'_>,
     store: &mut Store<Guest>,
 ) -> wasmtime::Result<(Projection, Option<AdapterEvent>)> {
-    let Some(exports) = setup.adapter else {
-        return Ok((setup.pre.instantiate_async(store).await?, None));
+    let Some(exports) = &setup.compiled.adapter else {
+        return Ok((setup.compiled.pre.instantiate_async(store).await?, None));
     };
-    let instance = setup.pre.instance_pre().instantiate_async(&mut *store).await?;
+    let instance = setup.compiled.pre.instance_pre().instantiate_async(&mut *store).await?;
     let begin = instance.get_typed_func(&mut *store, exports.begin)?;
     let used = instance.get_typed_func(&mut *store, exports.used)?;
     Ok((Projection::new(store, &instance)?, Some(AdapterEvent { begin, used })))

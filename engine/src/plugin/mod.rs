@@ -5,9 +5,9 @@
 //! topic, partition, offset), and a bounded log; the verdict "this event is at fault" is the same on every machine
 //! and under every load; what was hashed is what runs.
 //!
-//! `host` loads, `binary` says what a file is, `cache` keeps compiled code, `instance` is one store and one call, `wasi` what
-//! a plugin sees of the world, `apply` decides what is run again and who is to blame. `bindings` is generated and stays in
-//! here; everything else sees the engine's own types.
+//! `host` loads, `binary` says what a file is, `cache` keeps compiled code, `instance` is one store and one call, `slots` the
+//! memory that it lives in, `wasi` what a plugin sees of the world, `apply` decides what is run again and who is to blame.
+//! `bindings` is generated and stays in here; everything else sees the engine's own types.
 
 mod apply;
 mod binary;
@@ -16,6 +16,7 @@ mod cache;
 mod host;
 mod instance;
 mod logs;
+mod slots;
 mod wasi;
 
 #[cfg(test)]

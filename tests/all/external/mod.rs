@@ -1,6 +1,7 @@
 //! On a real Kafka and a real PostgreSQL.
 
 mod calibration;
+mod control;
 mod determinism;
 mod faults;
 mod log_betrays;

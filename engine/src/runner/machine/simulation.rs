@@ -347,7 +347,7 @@ fn run(seed: u64) {
     let mut engines = [Engine::new(limits), Engine::new(limits)];
     rebalance(&mut engines, &log, &partitions, &mut random);
     let mut backup = database.clone();
-    let calm = seed % 5 == 0;
+    let calm = seed.is_multiple_of(5);
     for _ in 0..if calm { 0 } else { random.below(600) } {
         match random.below(60) {
             0 => rebalance(&mut engines, &log, &partitions, &mut random),

@@ -489,12 +489,25 @@ async fn move_rebuild(
     set_rebuild(tx, id, to, reason).await?;
     if to == RebuildState::Failed {
         stop_writing(tx, &found).await?;
+        back_to_live(tx, &found.projection).await?;
     }
     let after = json!({ "state": to, "reason": reason });
     Ok(Outcome::changed(json!({ "state": from }), after)
         .generation(found.generation)
         .rebuild(id)
         .digest(&found.plugin_digest))
+}
+
+/// The build that is to run is the live generation's again: the one that came to nothing is not begun anew by a restart.
+async fn back_to_live(tx: &mut dyn Transaction, projection: &str) -> Result<(), SinkError> {
+    tx.run(
+        "UPDATE @projection SET plugin_digest = (SELECT g.plugin_digest FROM @generation AS g \
+         WHERE g.projection = $1 AND g.state = 'live'), updated_at = @now \
+         WHERE projection = $1 AND EXISTS (SELECT 1 FROM @generation AS g WHERE g.projection = $1 AND g.state = 'live')",
+        vec![projection.into()],
+    )
+    .await?;
+    Ok(())
 }
 
 /// Fences every writer of a rebuild's generation.
@@ -517,6 +530,7 @@ async fn cancel(tx: &mut dyn Transaction, id: &str, reason: &str) -> Result<Outc
     }
     set_rebuild(tx, id, RebuildState::Cancelled, Some(reason)).await?;
     stop_writing(tx, &found).await?;
+    back_to_live(tx, &found.projection).await?;
     let after = json!({ "state": RebuildState::Cancelled, "reason": reason });
     Ok(Outcome::changed(json!({ "state": found.state }), after)
         .generation(found.generation)
@@ -558,6 +572,7 @@ async fn rollback(tx: &mut dyn Transaction, projection: &str, collect_at_us: i64
         return Err(refused("no_warm_generation", message, Some(projection)));
     };
     exchange(tx, known.live(), warm, collect_at_us).await?;
+    back_to_live(tx, projection).await?;
     let before = json!({ "live": known.live().map(|live| live.number) });
     let after = json!({ "live": warm.number, "collect_at_us": collect_at_us });
     Ok(Outcome::changed(before, after).generation(warm.number).digest(&warm.plugin_digest))

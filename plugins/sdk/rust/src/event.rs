@@ -85,11 +85,9 @@ impl<'a> Event<'a> {
     /// # Errors
     /// A reject where the value is not JSON or not a `T`, with serde's word on where and why.
     pub fn json<'e, T: Deserialize<'e>>(&'e self) -> Result<Option<T>, Fault> {
-        let parsed = match &self.record.value {
-            Some(Payload::Text(text)) => serde_json::from_str(text),
-            Some(Payload::Bytes(bytes)) => serde_json::from_slice(bytes),
-            None => return Ok(None),
-        };
+        // Always from text: a parser of bytes beside it would be a second one in each plugin.
+        let Some(text) = self.text()? else { return Ok(None) };
+        let parsed = serde_json::from_str(text);
         parsed.map(Some).map_err(|error| reject!("the value is not the JSON that is read here: {error}"))
     }
 

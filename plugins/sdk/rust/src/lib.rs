@@ -6,6 +6,8 @@ mod declare;
 mod event;
 mod guest;
 pub mod log;
+#[cfg(target_arch = "wasm32")]
+mod memory;
 pub mod operation;
 mod time;
 mod value;

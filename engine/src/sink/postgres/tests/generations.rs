@@ -130,7 +130,6 @@ async fn readers_see_one_generation_or_the_other_in_many_swaps() {
     stop.store(true, Ordering::Relaxed);
     for reader in readers {
         let (slowest, seen) = reader.await.unwrap();
-        eprintln!("{slowest:?} {seen:?}");
         assert!(slowest < Duration::from_millis(300) && seen.iter().all(|seen| *seen > 0), "{slowest:?} {seen:?}");
     }
     for (writer, number) in writers.into_iter().zip(1..) {
@@ -138,7 +137,6 @@ async fn readers_see_one_generation_or_the_other_in_many_swaps() {
         let generation = Generation { projection: "shop".into(), number };
         assert_eq!(sums(&bench.sink, &generation, &schema).await["count"], Some(events));
     }
-    eprintln!("refusals: {refusals:?}");
     assert!(refusals.keys().all(|code| ["behind", "readers"].contains(code)), "{refusals:?}");
     bench.database.drop().await;
 }
@@ -420,36 +418,4 @@ async fn a_database_of_the_first_version_is_brought_up_to_date() {
     let writable: Vec<_> = registry.generations.iter().map(|one| (one.number, one.writable, one.stored)).collect();
     assert_eq!(writable, [(1, false, true), (2, true, true)]);
     database.drop().await;
-}
-
-#[tokio::test]
-#[ignore = "a measurement"]
-async fn measure_bulk() {
-    let mut bench = Bench::new(|_| {}).await;
-    let schema = Arc::clone(&bench.schema);
-    done(&bench.sink, begin(&schema)).await;
-    let generation = Generation { projection: "shop".into(), number: 2 };
-    let mut checkpoints = bench.sink.claim(&generation, &[bounds(0), bounds(1)]).await.unwrap();
-    let mut writer = bench.sink.bulk_writer(&generation, &schema, "digest");
-    let rows = |round: i64| {
-        (0..20_000).map(|id| add(&format!("k{:05}", (round * 20_000 + id) * 7_919 % 1_000_003), 1)).collect::<Vec<_>>()
-    };
-    let (mut usual, mut bulk) = (Duration::ZERO, Duration::ZERO);
-    for round in 0..15 {
-        let changes = rows(round);
-        let one = set(&schema, bench.checkpoints.iter().map(|c| advance(c, 10)).collect(), &changes);
-        let begun = Instant::now();
-        bench.writer.commit(&one).await.unwrap();
-        usual += begun.elapsed();
-        bench.checkpoints.iter_mut().for_each(|c| c.next_offset += 10);
-        let one = set(&schema, checkpoints.iter().map(|c| advance(c, 10)).collect(), &changes);
-        let begun = Instant::now();
-        writer.commit(&one).await.unwrap();
-        bulk += begun.elapsed();
-        checkpoints.iter_mut().for_each(|c| c.next_offset += 10);
-    }
-    let begun = Instant::now();
-    bench.sink.finish_tables(&generation, &schema).await.unwrap();
-    eprintln!("usual {usual:?}, bulk {bulk:?} + finish {:?}", begun.elapsed());
-    bench.database.drop().await;
 }

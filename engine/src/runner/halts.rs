@@ -1,0 +1,72 @@
+//! What went wrong, in the words that a person is shown: the kinds of failure of the plugin, the sink and single events as halts with their remedies.
+
+use super::machine::Failure;
+use crate::error::{ErrorKind, Halt, HaltAt};
+use crate::event::{Event, TopicPartition};
+use crate::plugin::{EventFault, EventFaultKind, PluginError};
+use crate::sink::SinkError;
+
+pub(super) fn sink_halt(error: &SinkError) -> Halt {
+    let remedy = match error.kind {
+        ErrorKind::Poison => "correct the event at its source, or the plugin, and restart the engine",
+        _ => "mend what the message names, then restart the engine",
+    };
+    Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
+}
+
+pub(super) fn sink_failure(error: &SinkError) -> Failure {
+    Failure { kind: error.kind, halt: sink_halt(error) }
+}
+
+pub(super) fn plugin_failure(error: &PluginError) -> Failure {
+    let remedy = "mend the plugin, or raise the limit that the message names, then restart the engine".to_owned();
+    Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
+}
+
+pub(super) fn internal_error(error: &impl std::fmt::Display) -> Halt {
+    let remedy = "restart the engine, and report this: it is a fault of Laterna".to_owned();
+    Halt { code: "internal_error", reason: error.to_string(), remedy, at: None }
+}
+
+pub(super) fn fault_name(kind: EventFaultKind) -> &'static str {
+    match kind {
+        EventFaultKind::Rejected => "rejected",
+        EventFaultKind::Halted => "halted",
+        EventFaultKind::Trapped => "trapped",
+        EventFaultKind::Invalid => "invalid",
+    }
+}
+
+pub(super) fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
+    Some(HaltAt {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        offset: event.offset,
+        key: event.key_for_people(),
+    })
+}
+
+pub(super) fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
+    let (code, remedy) = match fault.kind {
+        EventFaultKind::Rejected => (
+            "event_rejected",
+            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine",
+        ),
+        EventFaultKind::Halted => {
+            ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine")
+        }
+        EventFaultKind::Trapped => (
+            "event_trapped",
+            "mend the plugin where the reason points, put the build into plugins/ and restart the engine",
+        ),
+        EventFaultKind::Invalid => {
+            ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
+        }
+    };
+    Halt { code, reason: fault.reason.clone(), remedy: remedy.to_owned(), at: at(partition, event) }
+}
+
+pub(super) fn change_halt(partition: &TopicPartition, event: &Event, error: &str) -> Halt {
+    let remedy = "mend the plugin so that it checks this value (and rejects the event with its own reason), or correct the event at its source";
+    Halt { code: "change_rejected", reason: error.to_owned(), remedy: remedy.to_owned(), at: at(partition, event) }
+}

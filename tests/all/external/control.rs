@@ -1,0 +1,247 @@
+//! The control plane on a real Kafka and a real PostgreSQL: builds that take over without a rebalance, swaps that readers never notice, crashes
+//! and second engines while a rebuild is under way.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use laterna_tests::engine::Engine;
+use laterna_tests::kafka_log::delete_records;
+use laterna_tests::load::Sender;
+use laterna_tests::oracle::{CHAIN, COUNTER, LEDGER, SERIAL_LAST, TOPIC};
+use laterna_tests::random::Random;
+use laterna_tests::wait::{self, PATIENCE};
+use serde_json::{Value, json};
+use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
+
+use super::stage::{Stage, finish, progress};
+use crate::workload::mixed;
+
+fn rebuilds(projection: &str) -> String {
+    format!("/api/v1/projections/{projection}/rebuilds")
+}
+
+/// Begins a rebuild and waits until its generation is live.
+fn rebuild_and_swap(engine: &mut Engine, projection: &str) -> u64 {
+    let begun = engine.ask("POST", &rebuilds(projection), Some(&json!({ "switch": "auto" })));
+    let number = begun["generation"].as_u64().expect("a generation");
+    engine.wait_projection(projection, &format!("on generation {number}"), |status| {
+        assert_ne!(status["rebuild"]["state"], "failed", "{status}");
+        status["generation"] == number
+    });
+    number
+}
+
+/// Reads a view again and again until told to stop, and keeps the longest time that an answer took.
+struct Readers {
+    stop: Arc<AtomicBool>,
+    longest_us: Arc<AtomicU64>,
+    tasks: Vec<tokio::task::JoinHandle<u64>>,
+}
+
+impl Readers {
+    fn start(stage: &Stage, count: usize, sql: &str) -> Self {
+        let (stop, longest_us) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let reader = |_| {
+            let (url, stop, longest_us, sql) =
+                (stage.url(), Arc::clone(&stop), Arc::clone(&longest_us), sql.to_owned());
+            tokio::spawn(async move {
+                let mut connection = PgConnection::connect(&url).await.expect("connect");
+                let mut answers = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let begin = Instant::now();
+                    sqlx::query(AssertSqlSafe(sql.clone()))
+                        .fetch_all(&mut connection)
+                        .await
+                        .expect("a reader's answer");
+                    longest_us.fetch_max(begin.elapsed().as_micros() as u64, Ordering::Relaxed);
+                    answers += 1;
+                    tokio::time::sleep(Duration::from_millis(5)).await;
+                }
+                answers
+            })
+        };
+        let tasks = (0..count).map(reader).collect();
+        Self { stop, longest_us, tasks }
+    }
+
+    /// How many answers there were, and how long the slowest took. An error would have ended the test.
+    async fn finish(self) -> (u64, Duration) {
+        self.stop.store(true, Ordering::Relaxed);
+        let mut answers = 0;
+        for task in self.tasks {
+            answers += task.await.expect("no reader met an error");
+        }
+        (answers, Duration::from_micros(self.longest_us.load(Ordering::Relaxed)))
+    }
+}
+
+/// How often: a few times in a normal run, as often as `LATERNA_TEST_ROUNDS` says in a long one.
+fn rounds(usual: u32) -> u32 {
+    std::env::var("LATERNA_TEST_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(usual)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn builds_take_over_under_load_without_a_rebalance() {
+    let stage = Stage::new(4).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("reload, load", 1_000);
+    let mut engine = home.start();
+    progress(&mut observers, 3, &mut [&mut engine]);
+    let rebalances = engine.metric("laterna_kafka_rebalances_total", "counter").unwrap();
+    let mut digest = engine.projection("counter").unwrap()["plugin_digest"].clone();
+    let rss_before = engine.rss_mib();
+    for build in 0..rounds(20) {
+        home.drop_in_build("counter", "counter.wasm", build);
+        let status = engine.wait_projection("counter", "another build", |s| s["plugin_digest"] != digest);
+        digest = status["plugin_digest"].clone();
+        progress(&mut observers[..1], 1, &mut [&mut engine]);
+    }
+    assert_eq!(engine.metric("laterna_kafka_rebalances_total", "counter").unwrap(), rebalances);
+    println!("{} reloads: {rss_before} MiB before, {} MiB after", rounds(20), engine.rss_mib());
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn readers_never_notice_a_swap() {
+    let stage = Stage::new(4).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("swaps, load", 500);
+    let mut engine = home.start();
+    progress(&mut observers, 3, &mut [&mut engine]);
+    let readers = Readers::start(&stage, 20, "SELECT key, events, total FROM counter.counts ORDER BY key LIMIT 100");
+    let count = rounds(4);
+    for _ in 0..count {
+        rebuild_and_swap(&mut engine, "counter");
+        progress(&mut observers, 1, &mut [&mut engine]);
+    }
+    let (answers, slowest) = readers.finish().await;
+    println!("{count} swaps, {answers} answers to readers, the slowest took {slowest:?}");
+    // A machine with other work makes every answer slow; what a lock would cost is far more than this.
+    assert!(slowest < Duration::from_secs(3), "{slowest:?}");
+    // Somebody sits in a transaction on the view: the swap waits for him, and nobody else does.
+    let mut sitting = PgConnection::connect(&stage.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM counter.counts").execute(&mut sitting).await.unwrap();
+    let begun = engine.ask("POST", &rebuilds("counter"), Some(&json!({})));
+    engine.wait_projection("counter", "about to switch", |s| s["rebuild"]["state"] == "switching");
+    let readers = Readers::start(&stage, 5, "SELECT key, events, total FROM counter.counts ORDER BY key LIMIT 100");
+    progress(&mut observers, 20, &mut [&mut engine]);
+    assert_eq!(engine.projection("counter").unwrap()["rebuild"]["state"], "switching");
+    let (answers, slowest) = readers.finish().await;
+    println!("beside a reader in a transaction: {answers} answers, the slowest took {slowest:?}");
+    sqlx::raw_sql("COMMIT").execute(&mut sitting).await.unwrap();
+    engine.wait_projection("counter", "switched", |s| s["generation"] == begun["generation"]);
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_survives_kills_and_goes_on_from_its_checkpoint() {
+    let stage = Stage::new(4).await;
+    let mut random = Random::from_environment("kills during rebuilds");
+    let projections = [LEDGER, COUNTER, CHAIN, SERIAL_LAST];
+    let home = stage.home(&projections.map(|projection| projection.name));
+    let mut observers = projections.map(|projection| stage.observe(projection));
+    let load = stage.load("kills during rebuilds, load", 800);
+    let mut engine = home.start();
+    progress(&mut observers, 5, &mut [&mut engine]);
+    for projection in projections {
+        engine.ask("POST", &rebuilds(projection.name), Some(&json!({ "switch": "auto" })));
+    }
+    for _ in 0..8 {
+        std::thread::sleep(Duration::from_micros(random.below(700_000)));
+        engine.kill();
+        engine = home.start();
+        progress(&mut observers[..1], 1, &mut [&mut engine]);
+    }
+    for projection in projections {
+        engine.wait_projection(projection.name, "rebuilt", |status| {
+            assert_ne!(status["rebuild"]["state"], "failed", "{status}");
+            status["generation"] == 2
+        });
+    }
+    progress(&mut observers, 2, &mut [&mut engine]);
+    let acknowledged = load.stop();
+    stage.settle(&projections, &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_share_a_rebuild_and_its_swap() {
+    let stage = Stage::new(4).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("two engines", 800);
+    let (mut first, mut second) = (home.start(), home.start());
+    progress(&mut observers, 3, &mut [&mut first, &mut second]);
+    for (asked, other) in [(true, false), (false, true)] {
+        let engine = if asked { &mut first } else { &mut second };
+        let number = rebuild_and_swap(engine, "counter");
+        let engine = if other { &mut first } else { &mut second };
+        engine.wait_projection("counter", "on the same generation", |status| status["generation"] == number);
+        progress(&mut observers, 3, &mut [&mut first, &mut second]);
+    }
+    // What one is asked, the other does too.
+    first.ask("PUT", "/api/v1/projections/counter/pause", None);
+    second.wait_projection("counter", "paused", |status| status["state"] == "paused");
+    second.ask("PUT", "/api/v1/projections/counter/resume", None);
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_is_refused_where_the_log_no_longer_begins_where_the_projection_began() {
+    let stage = Stage::new(1).await;
+    let home = stage.home(&["ledger"]);
+    let sender = tokio::task::block_in_place(|| Sender::new(&stage.bootstrap(), TOPIC));
+    let mut random = Random::new(11);
+    tokio::task::block_in_place(|| {
+        for number in 0..200 {
+            sender.send(&mixed(number, &mut random).at(0));
+        }
+        sender.flush();
+    });
+    let mut engine = home.start();
+    stage.settle(&[LEDGER], &[]).await;
+    let before = stage.snapshot(LEDGER).await;
+    tokio::task::block_in_place(|| delete_records(&stage.bootstrap(), TOPIC, 0, 50));
+    let forecast = engine.ask("POST", &rebuilds("ledger"), Some(&json!({ "dry_run": true })));
+    assert!(forecast["refusal"].as_str().is_some_and(|why| why.contains("50")), "{forecast}");
+    let (code, body) = engine.request("POST", &rebuilds("ledger"), Some(&json!({}))).unwrap();
+    assert_eq!((code, &body["code"]), (409, &Value::from("log_begins_later")), "{body}");
+    assert_eq!(stage.snapshot(LEDGER).await, before);
+    engine.ask("POST", &rebuilds("ledger"), Some(&json!({ "force": true })));
+    engine.wait_projection("ledger", "on generation 2", |status| status["generation"] == 2);
+    engine.ask("POST", "/api/v1/projections/ledger/rollback", None);
+    engine.wait_projection("ledger", "back on generation 1", |status| status["generation"] == 1);
+    assert_eq!(stage.snapshot(LEDGER).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_restarts_changes_nothing_about_a_rebuild() {
+    let mut stage = Stage::new(4).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("database restarts", 800);
+    let mut engine = home.start();
+    progress(&mut observers, 5, &mut [&mut engine]);
+    let begun = engine.ask("POST", &rebuilds("counter"), Some(&json!({})));
+    for _ in 0..3 {
+        tokio::task::block_in_place(|| stage.postgres.restart_immediate());
+        progress(&mut observers, 2, &mut [&mut engine]);
+    }
+    wait::until("the swap", PATIENCE, || {
+        let status = engine.projection("counter")?;
+        assert_ne!(status["rebuild"]["state"], "failed", "{status}");
+        if status["generation"] == begun["generation"] { Ok(()) } else { Err(status["rebuild"].to_string()) }
+    });
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
