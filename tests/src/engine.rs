@@ -219,6 +219,11 @@ impl Engine {
         self.child.id()
     }
 
+    /// Where it is, for commands.
+    pub fn url(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
     /// What it has printed.
     pub fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()

@@ -12,33 +12,59 @@ use laterna::source::{KafkaSettings, check_properties, probe};
 use super::inspect::Loader;
 use super::terminal::say;
 
-/// What was found; the worse of all findings is the exit code.
+/// What was found, said as it is found; the worse of all findings is the exit code.
 #[derive(Default)]
-struct Findings {
+pub(super) struct Findings {
     failures: usize,
-    unhealthy: usize,
+    /// What does not answer, each by its name.
+    away: Vec<String>,
 }
 
 impl Findings {
-    fn well(&self, name: &str, detail: &str) {
+    pub(super) fn well(&self, name: &str, detail: &str) {
         say(&format!("ok      {name}: {detail}"));
     }
 
-    fn failed(&mut self, name: &str, detail: &str) {
+    /// Not there, and only some need it.
+    pub(super) fn absent(&self, name: &str, detail: &str) {
+        say(&format!("--      {name}: {detail}"));
+    }
+
+    pub(super) fn failed(&mut self, name: &str, detail: &str) {
         self.failures += 1;
         say(&format!("FAILED  {name}: {detail}"));
     }
 
-    fn unhealthy(&mut self, name: &str, detail: &str) {
-        self.unhealthy += 1;
+    pub(super) fn unhealthy(&mut self, name: &str, detail: &str) {
+        self.away.push(name.to_owned());
         say(&format!("AWAY    {name}: {detail}"));
+    }
+
+    /// What does not answer, each by its name.
+    pub(super) fn away(&self) -> &[String] {
+        &self.away
+    }
+
+    /// The exit code.
+    pub(super) fn code(&self) -> ExitCode {
+        match (self.failures, self.away.as_slice()) {
+            (1.., _) => ExitCode::from(super::FAILURE),
+            (0, [_, ..]) => ExitCode::from(super::UNHEALTHY),
+            (0, []) => ExitCode::SUCCESS,
+        }
     }
 }
 
 /// Validates all plugins; with `connect` also asks the database and the source.
 pub(super) async fn check(loaded: Loaded, connect: bool) -> anyhow::Result<ExitCode> {
-    let config = loaded.config;
     let mut findings = Findings::default();
+    look(loaded, connect, &mut findings).await?;
+    Ok(findings.code())
+}
+
+/// Looks at all of it.
+pub(super) async fn look(loaded: Loaded, connect: bool, findings: &mut Findings) -> anyhow::Result<()> {
+    let config = loaded.config;
     let file = loaded.file.map_or_else(|| "no file, all defaults".to_owned(), |file| file.display().to_string());
     findings.well("configuration", &file);
     if config.source == SourceKind::Kafka
@@ -46,19 +72,15 @@ pub(super) async fn check(loaded: Loaded, connect: bool) -> anyhow::Result<ExitC
     {
         refused.iter().for_each(|reason| findings.failed("kafka.properties", reason));
     }
-    let topics = plugins(&config, &mut findings).await?;
+    let topics = plugins(&config, findings).await?;
     if connect {
-        database(&config, &mut findings).await;
+        database(&config, findings).await;
         match config.source {
-            SourceKind::Kafka => broker(&config, topics, &mut findings).await,
-            SourceKind::File => folders(&config.file.dir, &topics, &mut findings),
+            SourceKind::Kafka => broker(&config, topics, findings).await,
+            SourceKind::File => folders(&config.file.dir, &topics, findings),
         }
     }
-    Ok(match findings {
-        Findings { failures: 1.., .. } => ExitCode::from(super::FAILURE),
-        Findings { unhealthy: 1.., .. } => ExitCode::from(super::UNHEALTHY),
-        _ => ExitCode::SUCCESS,
-    })
+    Ok(())
 }
 
 /// Loads every file of the folder; answers the topics that their projections read.

@@ -4,8 +4,10 @@
 
 mod check;
 mod demo;
+mod doctor;
 mod golden;
 mod inspect;
+mod remote;
 mod run;
 mod terminal;
 
@@ -16,6 +18,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+use clap_complete::CompleteEnv;
 use laterna::config::{self, Config, ConfigError, ConfigFile, Inputs, Loaded};
 use tracing_subscriber::EnvFilter;
 
@@ -60,7 +63,14 @@ struct Global {
     /// How long work under way may take after the first signal; a second signal ends at once
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=3600))]
     graceful_shutdown_limit_secs: u64,
+    #[command(flatten)]
+    access: remote::Access,
 }
+
+/// The command was not given as it must be.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum LogFormat {
@@ -84,10 +94,14 @@ enum Command {
         #[arg(long)]
         connect: bool,
     },
+    /// Show what is installed and what answers, and the one line that mends each thing that does not
+    Doctor,
+    #[command(flatten)]
+    Remote(remote::Command),
     /// The configuration itself
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Write a completion script for a shell to standard output
+    /// Write a completion script for a shell to standard output; it asks the engine for the projections' names
     Completions {
         /// The shell
         shell: clap_complete::Shell,
@@ -112,12 +126,14 @@ fn long_version() -> &'static str {
 
 /// Parses the arguments, does what they say, and tells how it went.
 pub(crate) fn main() -> ExitCode {
+    // A shell that wants completions runs us with this variable, as the script from `completions` says.
+    CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
     let outcome = dispatch(cli);
     outcome.unwrap_or_else(|error| {
         terminal::complain(&format!("error: {error:#}"));
-        let is_config = error.downcast_ref::<ConfigError>().is_some();
-        ExitCode::from(if is_config { USAGE } else { FAILURE })
+        let is_usage = error.downcast_ref::<ConfigError>().is_some() || error.downcast_ref::<Usage>().is_some();
+        ExitCode::from(if is_usage { USAGE } else { FAILURE })
     })
 }
 
@@ -128,7 +144,9 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         Command::Config(ConfigCommand::Show) => say(config::show(&global.load()?).trim_end()),
         Command::Completions { shell } => {
             let mut script = Vec::new();
-            clap_complete::generate(shell, &mut Cli::command(), "laterna", &mut script);
+            let shells = clap_complete::env::Shells::builtins();
+            let completer = shells.completer(&shell.to_string()).context("no completions for this shell")?;
+            completer.write_registration("COMPLETE", "laterna", "laterna", "laterna", &mut script)?;
             say(String::from_utf8_lossy(&script).trim_end());
         }
         Command::Run => {
@@ -150,6 +168,11 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
             let loaded = global.load()?;
             return block_on(check::check(loaded, connect));
         }
+        Command::Doctor => {
+            global.start_logging(None)?;
+            return block_on(doctor::doctor(&global));
+        }
+        Command::Remote(command) => return block_on(remote::run(command, &global.access, &global)),
     }
     Ok(ExitCode::SUCCESS)
 }

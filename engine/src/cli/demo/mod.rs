@@ -36,6 +36,13 @@ const TICKS_PER_SECOND: u64 = 10;
 const ORDERS_PER_PRODUCT: u64 = 10;
 /// `--once` gives up after this: the fixed set takes a second or two.
 const ONCE_TIME_MAX: Duration = Duration::from_secs(120);
+/// A first run finds a past of so many events over so many days, so that there is something to catch up with and to rebuild.
+const PAST_ORDER_EVENTS: u64 = 20_000;
+const PAST_PRODUCT_EVENTS: u64 = 2_000;
+const PAST_DAYS: u64 = 7;
+/// Bounds by which a rebuild takes some seconds and can be watched, and the choice that leaves the swap to a person.
+const REBUILD: [&str; 3] =
+    ["defaults.rebuild.switch=manual", "defaults.rebuild.max_rate=2000", "projections.products.rebuild.max_rate=250"];
 const HTTP_STOP_MAX: Duration = Duration::from_millis(500);
 
 #[derive(clap::Args)]
@@ -49,7 +56,7 @@ pub(super) struct Options {
     /// Events of orders per second
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=10_000))]
     rate: u64,
-    /// Address of the status page; where it is taken, a free port is chosen
+    /// Address of the dashboard; where it is taken, a free port is chosen
     #[arg(long, default_value = "127.0.0.1:8484", value_name = "HOST:PORT")]
     listen: SocketAddr,
 }
@@ -121,6 +128,7 @@ impl Place {
             format!("database.url=sqlite://{}", text(&self.database)?),
             format!("http.listen={listen}"),
         ];
+        settings.extend(REBUILD.map(str::to_owned));
         settings.extend_from_slice(overrides);
         Ok(Config::load(&Inputs { file: ConfigFile::Absent, overrides: settings, ..Inputs::default() })?.config)
     }
@@ -176,14 +184,14 @@ async fn live(
     let listener = listen(config.http.listen).await?;
     let mut appenders =
         [Appender::open(&place.events, Topic::Orders)?, Appender::open(&place.events, Topic::Products)?];
-    let settings = run::http_settings(&config);
-    let control = Control::start(config).await?;
-    let server = Server::start(listener, settings)?;
-    server.show(control.clone());
+    let server = Server::start(listener, run::http_settings(&config))?;
     let hints = hints(place, &server);
     if !is_screen {
         say(&hints);
     }
+    write_past(&mut appenders).with_context(|| format!("events could not be written to {}", place.events.display()))?;
+    let control = Control::start(config).await?;
+    server.show(control.clone());
     let mut screen = show::Screen::new(hints, place.database.clone(), style(global, is_screen));
     let mut tick = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -216,6 +224,20 @@ fn style(global: &Global, is_screen: bool) -> show::Style {
     }
 }
 
+/// What has happened before the first run, spread over the last days.
+fn write_past(appenders: &mut [Appender; 2]) -> std::io::Result<()> {
+    let now = now_ms();
+    for (appender, events) in appenders.iter_mut().zip([PAST_ORDER_EVENTS, PAST_PRODUCT_EVENTS]) {
+        let step_ms = i64::try_from(PAST_DAYS * 86_400_000 / events).unwrap_or(0);
+        // Also where a first run was ended in the middle of it.
+        while appender.next() < events {
+            let back = i64::try_from(events - appender.next()).unwrap_or(0);
+            appender.append(now - back * step_ms)?;
+        }
+    }
+    Ok(())
+}
+
 /// As many events as belong to this tick; over a second, exactly `rate` of orders and a tenth of it of products, at least one.
 fn write_events(appenders: &mut [Appender; 2], rate: u64, tick: u64) -> std::io::Result<()> {
     let [orders, products] = appenders;
@@ -243,10 +265,18 @@ async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
 }
 
 fn hints(place: &Place, server: &Server) -> String {
-    format!(
-        "status page   http://{}/ui/\nlook          sqlite3 -readonly {} 'SELECT * FROM orders ORDER BY order_id DESC LIMIT 5'\nadd a plugin  cp MY_PROJECTION.wasm {}/\nstop          Ctrl-C",
-        server.address(),
-        place.database.display(),
-        place.plugins.display(),
-    )
+    let address = server.address();
+    let url = if address.port() == 8484 { String::new() } else { format!(" --url http://{address}") };
+    [
+        format!("dashboard     http://{address}/ui/"),
+        "try           choose order_summary there, press Rebuild, watch the bar, look at the diff, switch".to_owned(),
+        format!("the same      laterna rebuild order_summary --watch{url}, then diff, then rebuild switch"),
+        format!(
+            "rows          sqlite3 -readonly {} 'SELECT * FROM orders ORDER BY order_id DESC LIMIT 5'",
+            place.database.display()
+        ),
+        format!("add a plugin  cp MY_PROJECTION.wasm {}/", place.plugins.display()),
+        "stop          Ctrl-C".to_owned(),
+    ]
+    .join("\n")
 }

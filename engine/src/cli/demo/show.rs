@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use laterna::control::Control;
 use laterna::runner::{ProjectionStatus, State};
 
-use super::super::terminal::{clear, redraw, say, shorten, table};
+use super::super::terminal::{Tone, clear, one_line, redraw, say, shorten, table, toned};
 use super::rows::{self, View};
 
 /// Without a terminal, one line in so many seconds.
@@ -52,11 +52,11 @@ impl Screen {
         let views = rows::views(&self.database).await.unwrap_or_default();
         let mut text = format!("Laterna demo\n\n{}\n\n{}\n", self.hints, self.projections(&projections));
         for file in control.rejected() {
-            text.push_str(&format!("{} does not run: {}\n", shorten(&file.file), one_line(&file.reason)));
+            text.push_str(&format!("{} does not run: {}\n", shorten(&file.file), brief(&file.reason)));
         }
         for projection in &projections {
             if let Some(halt) = &projection.halt {
-                text.push_str(&format!("{} is halted: {}\n", projection.name, one_line(&halt.to_string())));
+                text.push_str(&format!("{} is halted: {}\n", projection.name, brief(&halt.to_string())));
             }
         }
         // The order items are many and say little: the first view with a key that grows is the one to watch.
@@ -72,16 +72,10 @@ impl Screen {
         let columns = ["projection", "state", "behind", "events behind", "events/s", "rows written"].map(str::to_owned);
         let rows: Vec<Vec<String>> = projections.iter().map(row).collect();
         let text = table(&columns, &rows);
-        if self.style != Style::Colored {
-            return text;
-        }
-        let bold = |line: &str| format!("\x1b[1m{line}\x1b[0m");
-        let line = |(index, line): (usize, &str)| match index.checked_sub(2).and_then(|index| projections.get(index)) {
-            _ if index == 0 => bold(line),
-            Some(projection) if projection.state == State::Halted => format!("\x1b[31m{line}\x1b[0m"),
-            _ => line.to_owned(),
+        let tone = |projection: &ProjectionStatus| {
+            if projection.state == State::Halted { Tone::Bad } else { Tone::Plain }
         };
-        text.lines().enumerate().map(line).collect::<Vec<_>>().join("\n")
+        toned(&text, &projections.iter().map(tone).collect::<Vec<_>>(), self.style == Style::Colored)
     }
 }
 
@@ -120,6 +114,7 @@ pub(super) fn view(view: &View) -> String {
     format!("{} ({} rows, the last {shown})\n{}\n", view.name, view.count, table(&view.columns, &view.rows))
 }
 
-fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(300).collect()
+/// So much of a reason as leaves the tables on the screen.
+fn brief(text: &str) -> String {
+    one_line(text).chars().take(300).collect()
 }
