@@ -371,6 +371,37 @@ const CRASHES: [(&str, &str); 16] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_is_made_or_dropped_when_the_engine_dies_is_made_or_dropped() {
+    let mut stage = Stage::new("crash points, first and last");
+    stage.send(200);
+    let home = stage.home(&[]);
+    let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", "created")]);
+    home.drop_in("counter");
+    engine.wait_end(PATIENCE);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    home.take_out("counter.wasm");
+    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    for point in ["drop-stopped", "dropped"] {
+        engine.kill();
+        engine = home.start_with(&[("LATERNA_CRASH_POINT", point)]);
+        engine.wait_projection("counter", "still stopped", |s| s["state"] == "stopped");
+        // It dies before it answers.
+        drop(engine.request("DELETE", PROJECTION, None));
+        engine.wait_end(PATIENCE);
+        engine = home.start();
+        let mut connection = connect(&stage.url()).await;
+        let left: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name LIKE '%counts%'")
+            .fetch_all(&mut connection)
+            .await
+            .unwrap();
+        assert_eq!(left.is_empty(), point == "dropped", "{point}: {left:?}");
+    }
+    home.drop_in("counter");
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whatever_step_the_engine_dies_at_it_goes_on_or_is_undone() {
     for (at, (point, operation)) in CRASHES.into_iter().enumerate() {
         let mut stage = Stage::new("crash points");

@@ -8,8 +8,10 @@ use crate::sink::SinkError;
 
 pub(super) fn sink_halt(error: &SinkError) -> Halt {
     let remedy = match error.kind {
-        ErrorKind::Poison => "correct the event at its source, or the plugin, and restart the engine",
-        _ => "mend what the message names, then restart the engine",
+        ErrorKind::Poison => {
+            "correct the event at its source, or the plugin, then restart the projection (laterna restart)"
+        }
+        _ => "mend what the message names, then restart the projection (laterna restart)",
     };
     Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
 }
@@ -19,7 +21,9 @@ pub(super) fn sink_failure(error: &SinkError) -> Failure {
 }
 
 pub(super) fn plugin_failure(error: &PluginError) -> Failure {
-    let remedy = "mend the plugin, or raise the limit that the message names, then restart the engine".to_owned();
+    let remedy =
+        "mend the plugin, or raise the limit that the message names, then restart the projection (laterna restart)"
+            .to_owned();
     Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
 }
 
@@ -50,15 +54,15 @@ pub(super) fn event_halt(partition: &TopicPartition, event: &Event, fault: &Even
     let (code, remedy) = match fault.kind {
         EventFaultKind::Rejected => (
             "event_rejected",
-            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/ and restart the engine",
+            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/",
         ),
-        EventFaultKind::Halted => {
-            ("projection_halted", "the plugin asked for it: do what its reason says, then restart the engine")
+        EventFaultKind::Halted => (
+            "projection_halted",
+            "the plugin asked for it: do what its reason says, then restart the projection (laterna restart)",
+        ),
+        EventFaultKind::Trapped => {
+            ("event_trapped", "mend the plugin where the reason points, put the build into plugins/")
         }
-        EventFaultKind::Trapped => (
-            "event_trapped",
-            "mend the plugin where the reason points, put the build into plugins/ and restart the engine",
-        ),
         EventFaultKind::Invalid => {
             ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
         }
