@@ -59,6 +59,15 @@ export class Engine {
     return readFile(join(this.folder, "plugins", file));
   }
 
+  /** Another build of a plugin: the same but for one word of its data, of the same length. @param {string} file @param {string} word @param {string} other */
+  async rebuilt(file, word, other) {
+    const bytes = await this.bytes(file);
+    const at = bytes.indexOf(word);
+    if (at < 0 || bytes.indexOf(word, at + 1) >= 0 || other.length !== word.length) throw new Error(`${file} must hold ${word} once, and ${other} be as long`);
+    bytes.write(other, at, "latin1");
+    return bytes;
+  }
+
   /** Appends an event that no plugin can make sense of. @param {string} topic */
   spoil(topic) {
     return appendFile(join(this.folder, "events", topic, "0.jsonl"), `${JSON.stringify({ key: "SKU-0013", value: { type: "product.created", sku: 13 } })}\n`);
