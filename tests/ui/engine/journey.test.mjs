@@ -10,7 +10,7 @@ const IMAGES = fileURLToPath(new URL("../../../docs/images/", import.meta.url));
 const SLOW_MS = 60_000;
 const isPicturing = !!process.env.LATERNA_IMAGES;
 /** For pictures the engine runs longer, so that there is a history to show. */
-const QUIET_MS = isPicturing ? 90_000 : 0;
+const QUIET_MS = isPicturing ? 150_000 : 0;
 
 /** @type {Engine} */
 let engine;
@@ -116,7 +116,7 @@ test("rebuild, diff, switch", async () => {
   await dialog().getByLabel("a person decides").check();
   await dialog().getByRole("button", { name: "Rebuild", exact: true }).click();
   await page.waitForURL(/tab=rebuilds/);
-  await reads(page.locator(".reason.rebuild"), /caught up; readers still see generation 1/, SLOW_MS);
+  await reads(page.locator(".reason.rebuild"), /(caught up|ready); readers still see generation 1/, SLOW_MS);
   await page.getByRole("link", { name: "Diff" }).click();
   const diff = page.getByRole("region", { name: "Differences" });
   // The new build says of old orders what the old one did not: that is what the rebuild is for.
@@ -178,4 +178,27 @@ test("a restart of the engine heals, and everything is remembered", async () => 
   await reads(head(), /generation 2/, SLOW_MS);
   await show("#/");
   await reads(row(page, "products"), /halted.*SKU-0013/s, SLOW_MS);
+});
+
+test("with tokens, a viewer looks and an operator acts", async () => {
+  const tokens = { viewer: "a-viewer's-token-of-some-length-0", operator: "an-operator's-token-of-some-length" };
+  const guarded = await new Engine(process.env.LATERNA_BIN, { env: { LATERNA_VIEWER_TOKEN: tokens.viewer, LATERNA_OPERATOR_TOKEN: tokens.operator } }).start();
+  try {
+    for (const [role, token] of Object.entries(tokens)) {
+      const own = await browser.newContext();
+      const wrong = await watch(own);
+      const tab = await own.newPage();
+      await tab.goto(`${guarded.url}#/projections/products`);
+      await tab.getByLabel("Token").fill(token);
+      await tab.getByRole("button", { name: "Use it" }).click();
+      await reads(tab.locator("#sign"), /^live$/, SLOW_MS);
+      await reads(tab.locator("header .sys"), new RegExp(`live.*${role}`, "s"), SLOW_MS);
+      const pause = tab.locator(".head.detail").getByRole("button", { name: "Pause" });
+      await until(async () => (await pause.isEnabled()) === (role === "operator"), `Pause is for operators, not for ${role}`, SLOW_MS);
+      assert.deepEqual(wrong, []);
+      await own.close();
+    }
+  } finally {
+    await guarded.remove();
+  }
 });
