@@ -13,6 +13,18 @@ test("what is left is told in whole seconds", () => {
   assert.deepEqual([null, 0, 0.2, 7.01, 190].map(format.remaining), ["–", "1 s", "1 s", "8 s", "3 m 10 s"]);
 });
 
+test("a live projection's noise is no time left, a rebuild's is", () => {
+  const view = { ...projection("a"), lag_events: 30, lag_seconds: 0.1, eta_seconds: 59, rebuild: null };
+  assert.equal(format.untilLevel(view), null);
+  assert.equal(format.untilLevel({ ...view, lag_seconds: 40 }), 59);
+  assert.equal(format.untilLevel({ ...view, rebuild: { state: "filling", eta_seconds: 20 } }), 20);
+  assert.equal(format.untilLevel({ ...view, rebuild: { state: "switched", eta_seconds: null } }), null);
+});
+
+test("hashes in a text are told by their beginning", () => {
+  assert.equal(format.shortened(`{"digest":"${"ab".repeat(32)}","file":"x"}`), '{"digest":"ababab…","file":"x"}');
+});
+
 test("numbers are grouped, rates have a decimal only where they are small", () => {
   assert.equal(format.number(9_007_199_254_740_991), "9,007,199,254,740,991");
   assert.deepEqual([0, 0.44, 9.94, 9.96, 950.4].map(format.rate), ["0", "0.4", "9.9", "10", "950"]);

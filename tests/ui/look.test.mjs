@@ -74,6 +74,7 @@ test("by keyboard alone: filter, rows, open, back, help", async () => {
   await page.keyboard.press("2");
   await reads(page.locator("h1"), /^Plugins$/);
   await page.keyboard.press("1");
+  await reads(page.locator("h1"), /^Projections$/);
   await page.keyboard.press("/");
   await page.keyboard.type("j?1");
   assert.equal(await page.locator("#filter").inputValue(), "j?1", "keys are letters in a field");

@@ -29,7 +29,7 @@ test("rebuild, watch, look at the diff, switch, roll back", async () => {
   await bar.waitFor();
   assert.equal(mock.world.find("order_summary").view.rebuild.max_rate, 50_000);
   assert.equal(await page.getByRole("progressbar").count(), 5);
-  await reads(page.locator(".reason.rebuild"), /caught up; readers still see generation 1/);
+  await reads(page.locator(".reason.rebuild"), /(caught up|ready); readers still see generation 1/);
   assert.equal(await bar.getAttribute("value"), "1");
   await page.getByRole("link", { name: "Diff" }).click();
   const diff = page.getByRole("region", { name: "Differences" });

@@ -83,6 +83,9 @@ pub(super) struct Status {
     pub(super) checks: Vec<ReadyCheck>,
     /// The folder that is watched.
     pub(super) plugins_dir: String,
+    /// What the asker may do: `viewer` or `operator`. Not in the stream of events, which tells everybody the same.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) role: Option<&'static str>,
 }
 
 /// What `/version` says.
@@ -180,6 +183,7 @@ impl Status {
             ready: seen.ready.iter().all(|check| check.ok),
             checks: seen.ready.clone(),
             plugins_dir: seen.plugins_dir.display().to_string(),
+            role: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -93,10 +94,10 @@ pub(super) async fn show_metrics(State(api): State<Arc<Api>>) -> Result<Response
     Ok(([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], text).into_response())
 }
 
-/// The engine at a glance.
+/// The engine at a glance, and what the asker may do.
 #[utoipa::path(get, path = "/api/v1/status", tag = "engine", responses((status = 200, body = Status)))]
-pub(super) async fn status(State(api): State<Arc<Api>>) -> Shown<Status> {
-    Shown(Status::of(&api.look()))
+pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Extension<Caller>) -> Shown<Status> {
+    Shown(Status { role: caller.role.map(Role::name), ..Status::of(&api.look()) })
 }
 
 /// All projections, by name.

@@ -8,10 +8,8 @@ use crate::sink::SinkError;
 
 pub(super) fn sink_halt(error: &SinkError) -> Halt {
     let remedy = match error.kind {
-        ErrorKind::Poison => {
-            "correct the event at its source, or the plugin, then restart the projection (laterna restart)"
-        }
-        _ => "mend what the message names, then restart the projection (laterna restart)",
+        ErrorKind::Poison => "correct the event at its source, or put a corrected plugin into plugins/, then restart the projection",
+        _ => "mend what the message names, then restart the projection",
     };
     Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
 }
@@ -21,9 +19,7 @@ pub(super) fn sink_failure(error: &SinkError) -> Failure {
 }
 
 pub(super) fn plugin_failure(error: &PluginError) -> Failure {
-    let remedy =
-        "mend the plugin, or raise the limit that the message names, then restart the projection (laterna restart)"
-            .to_owned();
+    let remedy = "mend the plugin and put the build into plugins/, or raise the limit that the message names and restart the engine".to_owned();
     Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
 }
 
@@ -54,15 +50,15 @@ pub(super) fn event_halt(partition: &TopicPartition, event: &Event, fault: &Even
     let (code, remedy) = match fault.kind {
         EventFaultKind::Rejected => (
             "event_rejected",
-            "correct what writes such events, or let a new build of the plugin take it; put the build into plugins/",
+            "correct what writes such events, or let a new build of the plugin take it: put the build into plugins/",
         ),
-        EventFaultKind::Halted => (
-            "projection_halted",
-            "the plugin asked for it: do what its reason says, then restart the projection (laterna restart)",
-        ),
-        EventFaultKind::Trapped => {
-            ("event_trapped", "mend the plugin where the reason points, put the build into plugins/")
+        EventFaultKind::Halted => {
+            ("projection_halted", "the plugin asked for it: do what its reason says, then restart the projection")
         }
+        EventFaultKind::Trapped => (
+            "event_trapped",
+            "mend the plugin where the reason points, and put the build into plugins/",
+        ),
         EventFaultKind::Invalid => {
             ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
         }

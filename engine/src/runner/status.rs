@@ -283,6 +283,15 @@ pub(super) fn partition(
     }
 }
 
+/// Seconds behind of the partition that is furthest behind. A halted projection reads no more, so some of its partitions' ages are not
+/// known: the others' stand for them, but level is not what it is.
+fn most_behind(partitions: &[PartitionStatus], is_halted: bool) -> Option<f64> {
+    let known = partitions.iter().filter(|p| !is_halted || p.lag_seconds.is_some());
+    let most = known.map(|p| p.lag_seconds).try_fold(0.0, |most: f64, seconds| Some(most.max(seconds?)))?;
+    let is_unknown = most <= 0.0 && partitions.iter().any(|p| p.lag_seconds.is_none());
+    (!is_unknown).then_some(most)
+}
+
 impl Report {
     pub(super) fn new(publish: watch::Sender<ProjectionStatus>) -> Self {
         Self {
@@ -304,8 +313,7 @@ impl Report {
     /// Works out the state and tells everybody.
     pub(super) fn publish(&mut self, generation: &Generation, partitions: Vec<PartitionStatus>, quiet: bool) {
         let lag_events: Option<i64> = partitions.iter().map(|p| p.lag_events).sum();
-        let known = partitions.iter().filter(|p| self.halt.is_none() || p.lag_seconds.is_some());
-        let lag_seconds = known.map(|p| p.lag_seconds).try_fold(0.0, |most: f64, s| Some(most.max(s?)));
+        let lag_seconds = most_behind(&partitions, self.halt.is_some());
         let sum = partitions.iter().map(|p| p.next_offset).sum();
         if sum != self.last_sum || lag_events == Some(0) {
             self.last_sum = sum;
@@ -345,5 +353,26 @@ impl Report {
             status.partitions = partitions;
             status.counters.clone_from(&self.counters);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_halted_projection_is_never_said_to_be_level_while_it_is_behind() {
+        let of = |lags: &[Option<f64>], is_halted| {
+            let topic = TopicPartition { topic: "orders".into(), partition: 0 };
+            let partitions: Vec<PartitionStatus> = lags
+                .iter()
+                .map(|&lag_seconds| PartitionStatus { lag_seconds, ..partition(&topic, 7, None, None, 0) })
+                .collect();
+            most_behind(&partitions, is_halted)
+        };
+        assert_eq!(of(&[Some(0.0), None], true), None);
+        assert_eq!(of(&[Some(0.0), None, Some(3.0)], true), Some(3.0));
+        assert_eq!(of(&[Some(0.0), Some(0.0)], true), Some(0.0));
+        assert_eq!(of(&[Some(3.0), None], false), None);
     }
 }

@@ -7,14 +7,14 @@ import { join } from "node:path";
 const START_MAX_MS = 60_000;
 
 export class Engine {
-  /** @param {string} binary @param {{ rate?: number }} [options] */
-  constructor(binary, { rate = 300 } = {}) {
-    Object.assign(this, { binary, rate, address: "127.0.0.1:0", said: "" });
+  /** @param {string} binary @param {{ rate?: number, env?: Record<string, string> }} [options] */
+  constructor(binary, { rate = 300, env = {} } = {}) {
+    Object.assign(this, { binary, rate, env, address: "127.0.0.1:0", said: "" });
   }
 
   async start() {
     this.folder ??= await mkdtemp(join(tmpdir(), "laterna-ui-"));
-    this.process = spawn(this.binary, ["demo", "--dir", this.folder, "--listen", this.address, "--rate", String(this.rate)], { stdio: ["ignore", "pipe", "pipe"] });
+    this.process = spawn(this.binary, ["demo", "--dir", this.folder, "--listen", this.address, "--rate", String(this.rate)], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
     this.ended = new Promise((resolve) => this.process.once("exit", resolve));
     const url = new Promise((resolve, reject) => {
       const limit = setTimeout(() => reject(new Error(`no address within ${START_MAX_MS} ms:\n${this.said}`)), START_MAX_MS);
@@ -59,8 +59,17 @@ export class Engine {
     return readFile(join(this.folder, "plugins", file));
   }
 
+  /** Another build of a plugin: the same but for one word of its data, of the same length. @param {string} file @param {string} word @param {string} other */
+  async rebuilt(file, word, other) {
+    const bytes = await this.bytes(file);
+    const at = bytes.indexOf(word);
+    if (at < 0 || bytes.indexOf(word, at + 1) >= 0 || other.length !== word.length) throw new Error(`${file} must hold ${word} once, and ${other} be as long`);
+    bytes.write(other, at, "latin1");
+    return bytes;
+  }
+
   /** Appends an event that no plugin can make sense of. @param {string} topic */
   spoil(topic) {
-    return appendFile(join(this.folder, "events", topic, "0.jsonl"), `${JSON.stringify({ key: "SKU-0013", value: { type: "product.created", sku: 13 } })}\n`);
+    return appendFile(join(this.folder, "events", topic, "0.jsonl"), `${JSON.stringify({ key: "SKU-0013", timestamp: Date.now(), value: { type: "product.created", sku: 13 } })}\n`);
   }
 }

@@ -113,6 +113,20 @@ async fn the_audit_gets_the_name_of_the_token() {
     assert_eq!((actor.name.as_str(), actor.role.as_str(), actor.source.as_str()), ("hand", "operator", "10.1.2.3"));
 }
 
+/// The dashboard disables by it what would be refused.
+#[tokio::test]
+async fn the_status_says_what_the_asker_may_do() {
+    let role = |answered: Answered| answered.json()["role"].as_str().map(str::to_owned);
+    assert_eq!(role(Desk::local().get("/api/v1/status").await).as_deref(), Some("operator"));
+    let open = Desk::new(Settings::default(), false, true);
+    assert_eq!(role(open.get("/api/v1/status").await).as_deref(), Some("viewer"), "anybody, from anywhere");
+    let desk = Desk::new(with_tokens(), true, true);
+    for (token, expected) in [(VIEWER, "viewer"), (OPERATOR, "operator")] {
+        let asks = request(Method::GET, "/api/v1/status").header("authorization", format!("Bearer {token}"));
+        assert_eq!(role(desk.send(asks.body(Body::empty()).unwrap()).await).as_deref(), Some(expected));
+    }
+}
+
 #[tokio::test]
 async fn tokens_come_in_one_way_only() {
     let desk = Desk::new(with_tokens(), true, true);

@@ -28,7 +28,8 @@ function palette(place) {
     probe.remove();
     return color;
   };
-  return { end: of("end"), checkpoint: of("checkpoint"), gap: of("gap"), line: of("line"), text: of("text") };
+  const surface = getComputedStyle(place.closest(".card") ?? document.body).backgroundColor;
+  return { surface, end: of("end"), checkpoint: of("checkpoint"), gap: of("gap"), line: of("line"), text: of("text") };
 }
 
 /** @param {History} history */
@@ -40,43 +41,69 @@ function columns(history) {
 const FONT = '11px system-ui, -apple-system, "Segoe UI", Roboto, sans-serif';
 const HEIGHT = 250;
 
+/** Of two labels that do not both fit, what comes first here is shown. @type {Record<string, number>} */
+const WEIGHT = { halt: 0, swap: 1, rollback: 2, reload: 3, pause: 4, resume: 5 };
+const LANES = 3;
+/** Steps on the way: the table and the log tell them. */
+const MINOR = /^rebuild \S+ is (indexing|catching-up)$/;
+/** Time marks bear seconds where the chart spans less. */
+const SECONDS_BELOW = 600;
+
+/** What happened, as dashed lines; each is told beside it where there is room. @param {any} plot @param {import("./types.js").Marker[]} all @param {Record<string, string>} ink */
+function mark({ ctx, bbox, valToPos }, all, ink) {
+  const ratio = devicePixelRatio;
+  const end = bbox.left + bbox.width;
+  const shown = all.filter(({ text }) => !MINOR.test(text)).map(({ at_us: at, kind, text }) => ({ x: valToPos(at / 1e6, "x", true), weight: WEIGHT[kind] ?? 9, text: brief(text) })).filter(({ x }) => x >= bbox.left && x <= end);
+  ctx.save();
+  ctx.font = FONT.replace("11px", `${11 * ratio}px`);
+  ctx.strokeStyle = ink.text;
+  ctx.lineWidth = ratio;
+  ctx.setLineDash([3 * ratio, 3 * ratio]);
+  for (const { x } of shown) {
+    ctx.beginPath();
+    ctx.moveTo(x, bbox.top);
+    ctx.lineTo(x, bbox.top + bbox.height);
+    ctx.stroke();
+  }
+  ctx.textAlign = "left";
+  /** @type {[number, number][][]} Of each lane, what is taken. */
+  const lanes = Array.from({ length: LANES }, () => []);
+  for (const { x, text } of shown.sort((a, b) => a.weight - b.weight)) {
+    const width = ctx.measureText(text).width;
+    const left = x + width + 8 * ratio > end ? x - width - 5 * ratio : x + 5 * ratio;
+    const lane = lanes.findIndex((taken) => taken.every(([from, to]) => left + width + 6 * ratio < from || left > to + 6 * ratio));
+    if (lane < 0) continue;
+    lanes[lane].push([left, left + width]);
+    const y = bbox.top + (12 + 15 * lane) * ratio;
+    ctx.fillStyle = ink.surface;
+    ctx.fillRect(left - 2 * ratio, y - 10 * ratio, width + 4 * ratio, 13 * ratio);
+    ctx.fillStyle = ink.text;
+    ctx.fillText(text, left, y);
+  }
+  ctx.restore();
+}
+
+/** The page is about one projection: its name says nothing here. @param {string} text */
+function brief(text) {
+  const short = text.replace(/\brebuild \S+-g(\d+)\b/, "rebuild of g$1").replace(/\b([0-9a-f]{6})[0-9a-f]{6,}\b/g, "$1");
+  return short.length > 34 ? `${short.slice(0, 33)}…` : short;
+}
+
 /** @param {any} Plot @param {HTMLElement} place @param {{ current: History }} shown */
 function draw(Plot, place, shown) {
   const ink = palette(place);
   const axis = { stroke: ink.text, font: FONT, grid: { stroke: ink.line, width: 1 }, ticks: { show: false } };
-  const markers = (/** @type {any} */ plot) => {
-    const { ctx, bbox } = plot;
-    const ratio = devicePixelRatio;
-    ctx.save();
-    ctx.font = FONT.replace("11px", `${11 * ratio}px`);
-    ctx.strokeStyle = ink.text;
-    ctx.fillStyle = ink.text;
-    ctx.lineWidth = ratio;
-    ctx.setLineDash([3 * ratio, 3 * ratio]);
-    let line = 0;
-    for (const { at_us: at, text } of shown.current.markers) {
-      const x = plot.valToPos(at / 1e6, "x", true);
-      if (x < bbox.left || x > bbox.left + bbox.width) continue;
-      ctx.beginPath();
-      ctx.moveTo(x, bbox.top);
-      ctx.lineTo(x, bbox.top + bbox.height);
-      ctx.stroke();
-      const label = text.length > 34 ? `${text.slice(0, 33)}…` : text;
-      const isRight = x + ctx.measureText(label).width + 8 * ratio > bbox.left + bbox.width;
-      ctx.textAlign = isRight ? "right" : "left";
-      ctx.fillText(label, x + (isRight ? -5 : 5) * ratio, bbox.top + (12 + 14 * (line % 4)) * ratio);
-      line += 1;
-    }
-    ctx.restore();
-  };
+  const markers = (/** @type {any} */ plot) => mark(plot, shown.current.markers, ink);
   return new Plot({
     width: place.clientWidth,
     height: HEIGHT,
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false }, points: { size: 6 } },
     padding: [10, 8, 0, 0],
+    // Room for what happened, above the curves.
+    scales: { y: { range: (/** @type {any} */ _plot, /** @type {number} */ least, /** @type {number} */ most) => Plot.rangeNum(least, most + (most - least) * 0.2, 0.1, true) } },
     axes: [
-      { ...axis, grid: { show: false }, space: 90, size: 30, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1e6).slice(-8, -3)) },
+      { ...axis, grid: { show: false }, space: 90, size: 30, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => clock(tick * 1e6).slice(-8, ticks[ticks.length - 1] - ticks[0] < SECONDS_BELOW ? undefined : -3)) },
       { ...axis, size: 74, space: 46, values: (/** @type {any} */ _plot, /** @type {number[]} */ ticks) => ticks.map((tick) => number(tick)) },
     ],
     series: [{}, { stroke: ink.end, width: 1.6, pxAlign: 0, points: { show: false } }, { stroke: ink.checkpoint, width: 2, pxAlign: 0, points: { show: false } }],

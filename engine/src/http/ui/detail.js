@@ -80,7 +80,7 @@ function Lag({ view, params, theme }) {
     <div class="tiles">
       <${Tile} label="behind" value=${seconds(view.lag_seconds)} tone=${view.lag_seconds !== null && view.lag_seconds > view.slo_lag_seconds ? "over" : ""} />
       <${Tile} label="events behind" value=${number(view.lag_events)} /><${Tile} label="events/s" value=${rate(view.rate_per_second)} />
-      <${Tile} label="caught up in" value=${view.lag_events === 0 ? "caught up" : view.eta_seconds === null ? NONE : remaining(view.eta_seconds)} hint="of the slowest partition, at the present rates" />
+      <${Tile} label="caught up in" value=${view.lag_events === 0 || (view.lag_seconds ?? 1) < 1 ? "caught up" : remaining(view.eta_seconds)} hint="at the present rates" />
       <${Tile} label="last event" value=${view.last_event_at_us ? ago(view.last_event_at_us) : NONE} hint="applied by this engine" />
       <${Tile} label="least retention margin" value=${margins.length > 0 ? number(Math.min(.../** @type {number[]} */ (margins))) : NONE} hint="events that the log may still drop before unapplied ones are lost" />
     </div>`;

@@ -31,6 +31,15 @@ export function seconds(value) {
   return `${GROUPED.format(Math.floor(whole / DAY))} d ${Math.floor((whole % DAY) / 3600)} h`;
 }
 
+/**
+ * When it has caught up: the rebuild, where one fills, else what runs. Below a second's lag the figure would only be noise.
+ * @param {ProjectionView} view @returns {number | null}
+ */
+export function untilLevel({ rebuild, lag_events: behind, lag_seconds: age, eta_seconds: left }) {
+  if (isActive(rebuild)) return rebuild?.eta_seconds ?? null;
+  return behind === 0 || (age !== null && age < 1) ? null : left;
+}
+
 /** What is left, which nobody knows to a tenth. @param {number | null | undefined} value Seconds. */
 export function remaining(value) {
   if (value === null || value === undefined) return NONE;
@@ -72,6 +81,9 @@ export function percent(ratio) {
 
 /** @param {number} count @param {string} one @param {string} [many] */
 export const counted = (count, one, many = `${one}s`) => `${number(count)} ${count === 1 ? one : many}`;
+
+/** Hashes in a text, each by its first digits. @param {string} text */
+export const shortened = (text) => text.replace(/\b([0-9a-f]{6})[0-9a-f]{58}\b/g, "$1…");
 
 /** The first digits of a build's hash. @param {string | null | undefined} digest */
 export const short = (digest) => (digest ? digest.slice(0, 6) : NONE);

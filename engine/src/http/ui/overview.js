@@ -1,6 +1,6 @@
 // Hides the overview: all projections, worst first, each with the reason why it does not do what it should on the row itself.
 import { html, memo, useEffect, useMemo, useRef } from "./html.js";
-import { byName, NONE, ago, build, counted, look, number, rate, remaining, stateOf, worstFirst } from "./format.js";
+import { byName, ago, build, counted, look, number, rate, remaining, stateOf, untilLevel, worstFirst } from "./format.js";
 import { Act, Behind, SortHead, Spark, State, useWidth } from "./parts.js";
 import { order, ofProjection } from "./api.js";
 import { RebuildLine } from "./rebuild.js";
@@ -29,7 +29,7 @@ const COLUMNS = [
   { key: "trend", label: "Last hour", className: "c-trend", first: "desc", at: ["medium", "wide"], value: (view) => Math.max(0, ...view.trend.map((value) => value ?? 0)) },
   { key: "events", label: "Events behind", num: true, className: "c-events", at: ["medium", "wide"], value: (view) => view.lag_events },
   { key: "rate", label: "Events/s", num: true, className: "c-rate", at: ["medium", "wide"], value: (view) => view.rate_per_second },
-  { key: "eta", label: "Caught up in", num: true, className: "c-eta", at: ["wide"], value: (view) => view.eta_seconds },
+  { key: "eta", label: "Caught up in", num: true, className: "c-eta", at: ["wide"], value: untilLevel },
   { key: "build", label: "Build", className: "c-build", at: ["wide"], value: (view) => `${view.plugin_file} ${view.revision}` },
 ];
 
@@ -115,7 +115,7 @@ const Row = memo((/** @type {{ view: ProjectionView, room: Width, span: number }
       ${room !== "narrow" && html`<td><${Spark} trend=${view.trend} tone=${tone === "ok" ? "" : tone} /></td>
         <td class="num">${number(view.lag_events)}</td>
         <td class="num">${rate(view.rate_per_second)}</td>`}
-      ${room === "wide" && html`<td class="num">${view.eta_seconds === null || view.lag_events === 0 ? NONE : remaining(view.eta_seconds)}</td>
+      ${room === "wide" && html`<td class="num">${remaining(untilLevel(view))}</td>
         <td><code title=${`${view.plugin_file} ${view.plugin_digest}`}>${build(view.revision, view.plugin_digest)}</code>
           ${view.rejected && html`<small class="badtext">↻ build refused</small>`}</td>`}
     </tr>

@@ -1,7 +1,7 @@
 // Hides the two list pages: the plugins folder against what runs, and the audit.
 import { html, useEffect, useState } from "./html.js";
 import { read } from "./api.js";
-import { bytes, clock, counted, number, short } from "./format.js";
+import { bytes, clock, counted, number, short, shortened } from "./format.js";
 import { PlanTable } from "./panels.js";
 import { SortHead, Trouble } from "./parts.js";
 import { adjust, link, toProjection } from "./route.js";
@@ -103,7 +103,7 @@ export function Audit({ params }) {
 
 /** @param {{ entry: AuditEntry }} props */
 function Change({ entry }) {
-  const text = (/** @type {unknown} */ value) => (value === null || value === undefined || JSON.stringify(value) === "{}" ? "" : typeof value === "string" ? value : JSON.stringify(value));
+  const text = (/** @type {unknown} */ value) => (value === null || value === undefined || JSON.stringify(value) === "{}" ? "" : typeof value === "string" ? value : shortened(JSON.stringify(value)));
   const [detail, before, after] = [text(entry.detail), text(entry.before), text(entry.after)];
   return html`${detail && html`<div><code>${detail}</code></div>`}${(before || after) && html`<div class="muted"><code>${before || "–"}</code> → <code>${after || "–"}</code></div>`}`;
 }

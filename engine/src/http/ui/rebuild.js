@@ -26,7 +26,7 @@ function words(rebuild) {
     case "catching-up":
       return [`catching up, ${counted(lag ?? 0, "event")} behind`, `${rate(speed)} events/s`, end];
     case "ready":
-      return [`caught up; readers still see generation ${rebuild.from_generation}`, lag ? `${counted(lag, "event")} behind` : ""].filter(Boolean);
+      return [`${lag ? "ready" : "caught up"}; readers still see generation ${rebuild.from_generation}`, lag ? `${counted(lag, "event")} behind` : ""].filter(Boolean);
     case "switching":
       return ["switching: waits until it is level with the live one", lag ? `${counted(lag, "event")} behind` : ""].filter(Boolean);
     default:
@@ -197,18 +197,21 @@ function verdict({ live_columns: live, rebuilt_columns: rebuilt, removed, added,
 function Samples({ table }) {
   const columns = [...new Set([...table.live_columns, ...table.rebuilt_columns])];
   const valueOf = (/** @type {unknown[] | null} */ row, /** @type {string[]} */ names, /** @type {string} */ column) => row?.[names.indexOf(column)];
+  const isNumber = (/** @type {unknown} */ value) => value === null || value === undefined || (value !== "" && typeof value !== "boolean" && Number.isFinite(Number(value)));
+  const numbers = new Set(columns.filter((column) => table.samples.every(({ live, rebuilt }) => isNumber(valueOf(live, table.live_columns, column)) && isNumber(valueOf(rebuilt, table.rebuilt_columns, column)))));
+  const kind = (/** @type {string} */ column) => (numbers.has(column) ? "num" : "");
   const line = (/** @type {import("./types.js").RowDifference} */ sample, /** @type {"live" | "rebuilt"} */ side) => {
     const [row, names] = side === "live" ? [sample.live, table.live_columns] : [sample.rebuilt, table.rebuilt_columns];
     const [other, otherNames] = side === "live" ? [sample.rebuilt, table.rebuilt_columns] : [sample.live, table.live_columns];
     if (!row) return html`<tr class=${`side ${side}`}><th scope="row">${side}</th><td class="muted" colspan=${columns.length}>no such row</td></tr>`;
     return html`<tr class=${`side ${side}`}><th scope="row">${side}</th>${columns.map((column) => {
-      if (!names.includes(column)) return html`<td class="muted">${NONE}</td>`;
+      if (!names.includes(column)) return html`<td class=${`muted ${kind(column)}`}>${NONE}</td>`;
       const value = valueOf(row, names, column);
       const differs = !!other && otherNames.includes(column) && cell(value) !== cell(valueOf(other, otherNames, column));
-      return html`<td>${differs ? html`<mark><${Value} value=${value} /></mark>` : html`<${Value} value=${value} />`}</td>`;
+      return html`<td class=${kind(column)}>${differs ? html`<mark><${Value} value=${value} /></mark>` : html`<${Value} value=${value} />`}</td>`;
     })}</tr>`;
   };
   return html`<h4>${table.table}: ${table.samples.length === 1 ? "the first difference" : `the first ${table.samples.length} differences`}</h4>
-    <div class="scroll"><table class="plain rows"><thead><tr><th scope="col"></th>${columns.map((column) => html`<th scope="col">${column}</th>`)}</tr></thead>
+    <div class="scroll"><table class="plain rows"><thead><tr><th scope="col"></th>${columns.map((column) => html`<th scope="col" class=${kind(column)}>${column}</th>`)}</tr></thead>
       ${table.samples.map((sample) => html`<tbody key=${cell(sample.key)}>${line(sample, "live")}${line(sample, "rebuilt")}</tbody>`)}</table></div>`;
 }
