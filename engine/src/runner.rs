@@ -50,6 +50,8 @@ const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
 const BULK_EVENTS_MAX: usize = 200_000;
 const BULK_BYTES_MAX: usize = 96 << 20;
 const BULK_TICKS_MAX: u32 = 20;
+/// The ticks where a rate bounds the fill: the database has time then, and who watches sees it move.
+const BOUNDED_TICKS_MAX: u32 = 4;
 
 /// Makes the source of a generation, once the sink is open.
 pub type MakeSource = Box<dyn FnOnce(&Generation) -> Result<Box<dyn Source>, SourceError> + Send>;
@@ -275,7 +277,11 @@ async fn run(
         waiting_events_max: WAITING_EVENTS_MAX,
         batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
         batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
-        open_ticks_max: if bulk { BULK_TICKS_MAX } else { 2 },
+        open_ticks_max: match (bulk, parts.rate_max) {
+            (true, None) => BULK_TICKS_MAX,
+            (true, Some(_)) => BOUNDED_TICKS_MAX,
+            (false, _) => 2,
+        },
         sandbox_slots: parts.sandbox_slots,
         writers,
     };
@@ -710,6 +716,8 @@ impl Shell {
     }
 
     fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
+        // The answer that closes this set may be the one that says that the set before is in.
+        self.after_commit(lane);
         let lane = &mut self.lanes[lane];
         let mut set = std::mem::replace(&mut lane.open, ChangeSet::new(&self.schema));
         set.advances = advances;

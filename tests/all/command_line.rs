@@ -10,6 +10,7 @@ use laterna_tests::load::Draft;
 use laterna_tests::oracle::TOPIC;
 use laterna_tests::random::Random;
 use laterna_tests::services::free_port;
+use laterna_tests::wait;
 use serde_json::Value;
 
 use crate::workload::spread;
@@ -153,7 +154,11 @@ fn operating_and_waiting() {
     stage.laterna(&["pause", "counter"]).ends(OK).says("laterna resume counter");
     stage.engine.wait_projection("counter", "paused", |status| status["state"] == "paused");
     stage.laterna(&["pause", "counter"]).ends(OK).says("already");
-    stage.laterna(&["logs", "counter"]).ends(OK).says("paused");
+    // The engine looks for what is to be logged four times a second.
+    wait::until("the log to tell of it", wait::PATIENCE, || {
+        let said = stage.laterna(&["logs", "counter"]).ends(OK);
+        if said.out.contains("paused") { Ok(()) } else { Err(said.out) }
+    });
     stage.laterna(&["logs", "counter", "--since", "-10m", "--level", "info"]).ends(OK).says("paused");
     stage.laterna(&["logs", "counter", "--level", "error"]).ends(OK);
     let last = stage.laterna(&["logs", "counter", "-n", "1", "-o", "json"]).ends(OK).json();
@@ -227,7 +232,7 @@ fn tokens_are_given_by_variable_file_or_flag() {
         let all: Vec<(&str, &str)> = environment.iter().copied().chain([("LATERNA_URL", url.as_str())]).collect();
         laterna_with(&all, arguments)
     };
-    laterna_tests::wait::until("the engine to be ready", laterna_tests::wait::PATIENCE, || {
+    wait::until("the engine to be ready", wait::PATIENCE, || {
         let said = said(&[], &["healthcheck"]);
         if said.code == OK { Ok(()) } else { Err(format!("{said:?}")) }
     });
@@ -277,9 +282,10 @@ fn the_doctor_names_what_is_away_and_what_mends_it() {
     let plugins = format!("plugins_dir={}", folder.path().join("plugins").display());
     let database = format!("database.url=sqlite://{}", folder.path().join("db").display());
     let files = format!("file.dir={}", folder.path().display());
+    let cache = format!("cache_dir={}", folder.path().join("cache").display());
     let url = format!("http://127.0.0.1:{}", free_port());
     let with = |database: &str| {
-        let set = ["--set", &plugins, "--set", database, "--set", "source=file", "--set", &files];
+        let set = ["--set", &plugins, "--set", database, "--set", "source=file", "--set", &files, "--set", &cache];
         laterna_with(&[("LATERNA_URL", &url)], &[&set[..], &["doctor"]].concat())
     };
     with(&database).ends(OK).says("ok      database").says("--      running engine").says("wasm32-unknown-unknown");

@@ -296,3 +296,19 @@ async fn sigterm_under_load_ends_it_within_ten_seconds_with_code_0() {
     assert_eq!(stage.settle(COUNTER).await, 25_000);
     assert_eq!(stage.settle(LEDGER).await, 25_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_event_is_counted_once() {
+    let mut stage = Stage::new();
+    let mut random = Random::from_environment("counted events");
+    let mut draft = spread(3);
+    // Many sets, one right behind the other.
+    let some: Vec<Draft> = (0..30_000).map(|at| draft(at, &mut random)).collect();
+    stage.sender.send(&some);
+    let home = stage.home("db", &["counter"]);
+    let mut engine = home.start();
+    engine.wait_projection("counter", "idle", |status| status["state"] == "idle");
+    assert_eq!(stage.settle(COUNTER).await, 30_000);
+    let applied = engine.metric("laterna_records_applied_total", "counter").unwrap();
+    assert_eq!(applied as u64, 30_000);
+}

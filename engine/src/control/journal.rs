@@ -105,6 +105,11 @@ impl Journal {
         }
     }
 
+    /// The most events per second that were applied.
+    pub(super) fn highest_rate(&self) -> Option<f64> {
+        self.samples.iter().map(|sample| sample.rate_per_second).reduce(f64::max)
+    }
+
     /// Seconds behind over the last hour, one value a minute, oldest first.
     pub(super) fn trend(&self) -> Vec<Option<f64>> {
         let per_minute = usize::try_from(60 / STEP.as_secs().max(1)).unwrap_or(1);

@@ -372,6 +372,18 @@ impl Control {
         Ok(())
     }
 
+    /// Events per second of a rebuild: the most that the projection was seen to do, since at rest it does what comes; and not above its bound.
+    fn rate_to_expect(&self, projection: &str) -> Option<f64> {
+        let seen = {
+            let state = self.lock();
+            let now = state.status(projection).map(|status| status.rate_per_second);
+            let before = state.journals.get(projection).and_then(super::journal::Journal::highest_rate);
+            now.into_iter().chain(before).filter(|rate| *rate >= 1.0).reduce(f64::max)
+        };
+        let bound = self.settings(projection).rebuild_rate_max.map(f64::from);
+        seen.into_iter().chain(bound).reduce(f64::min)
+    }
+
     /// What a rebuild of the live build would be.
     pub(super) async fn forecast(
         &self,
@@ -382,12 +394,12 @@ impl Control {
         let bounds = self.bounds(plugin).await?;
         let (partitions, refusal) = self.missing_beginning(sink, &schema.descriptor.name, &bounds).await?;
         let events: i64 = partitions.iter().map(|p| (p.log_end - p.log_start).max(0)).sum();
-        let rate = self.lock().status(&schema.descriptor.name).map(|status| status.rate_per_second);
+        let rate = self.rate_to_expect(&schema.descriptor.name);
         Ok(RebuildForecast {
             projection: schema.descriptor.name.clone(),
             plugin_digest: plugin.digest().to_owned(),
             events,
-            seconds: rate.filter(|rate| *rate >= 1.0).map(|rate| events as f64 / rate),
+            seconds: rate.map(|rate| events as f64 / rate),
             tables: schema.descriptor.tables.iter().map(|table| table.name.clone()).collect(),
             partitions,
             refusal,

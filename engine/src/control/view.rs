@@ -257,7 +257,7 @@ pub struct RebuildForecast {
     pub plugin_digest: String,
     /// Events between the log's start and its end.
     pub events: i64,
-    /// Seconds that it would take at the rate last seen; none where none was.
+    /// Seconds that it would take at the highest rate seen, or at its bound; none where neither is known.
     pub seconds: Option<f64>,
     /// The tables that would be filled.
     pub tables: Vec<String>,

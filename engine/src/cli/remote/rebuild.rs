@@ -139,7 +139,7 @@ async fn begin(engine: &Engine, name: &str, options: &Options) -> anyhow::Result
 fn forecast_text(forecast: &Forecast) -> String {
     let events = counted(forecast.events.max(0).unsigned_abs(), "event");
     let time = match forecast.seconds {
-        Some(_) => format!("about {} at the rate seen last", seconds(forecast.seconds)),
+        Some(_) => format!("about {} at the highest rate seen", seconds(forecast.seconds)),
         None => "for a time that is not known: no rate was seen yet".to_owned(),
     };
     let columns = ["partition", "began", "log start", "log end"].map(str::to_owned);
