@@ -8,7 +8,9 @@ use crate::sink::SinkError;
 
 pub(super) fn sink_halt(error: &SinkError) -> Halt {
     let remedy = match error.kind {
-        ErrorKind::Poison => "correct the event at its source, or put a corrected plugin into plugins/, then restart the projection",
+        ErrorKind::Poison => {
+            "correct the event at its source, or put a corrected plugin into plugins/, then restart the projection"
+        }
         _ => "mend what the message names, then restart the projection",
     };
     Halt { code: error.code, reason: error.message.clone(), remedy: remedy.to_owned(), at: None }
@@ -55,10 +57,9 @@ pub(super) fn event_halt(partition: &TopicPartition, event: &Event, fault: &Even
         EventFaultKind::Halted => {
             ("projection_halted", "the plugin asked for it: do what its reason says, then restart the projection")
         }
-        EventFaultKind::Trapped => (
-            "event_trapped",
-            "mend the plugin where the reason points, and put the build into plugins/",
-        ),
+        EventFaultKind::Trapped => {
+            ("event_trapped", "mend the plugin where the reason points, and put the build into plugins/")
+        }
         EventFaultKind::Invalid => {
             ("event_invalid", "mend the plugin: what it returned for this event does not fit its descriptor or limits")
         }
