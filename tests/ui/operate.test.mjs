@@ -43,6 +43,18 @@ test("rebuild, watch, look at the diff, switch, roll back", async () => {
   await reads(head(page), /generation 1/);
 });
 
+test("of several warm generations the one that was left last is offered", async () => {
+  const { page, mock } = await open({ hash: "#/projections/customers?tab=rebuilds" });
+  const { view } = mock.world.find("customers");
+  const [live] = view.generations;
+  const warm = (number, collect) => ({ ...live, number, state: "retired", collect_at_us: live.created_at_us + collect });
+  view.generations = [warm(1, 9e9), warm(2, 8e9), { ...live, number: 3 }];
+  mock.world.changed("customers");
+  await until(async () => (await page.getByText("warm until").count()) === 2, "both are warm");
+  assert.equal(await page.getByRole("button", { name: "Roll back" }).count(), 1);
+  await page.getByRole("row", { name: /^1 retired/ }).getByRole("button", { name: "Roll back" }).waitFor();
+});
+
 test("a rebuild is cancelled only after a question", async () => {
   const { mock, page } = await open();
   mock.world.rebuildSeconds = 600;

@@ -125,7 +125,16 @@ test("rebuild, diff, switch", async () => {
   await picture("diff");
   await page.getByRole("button", { name: "Switch", exact: true }).click();
   await reads(head(), /generation 2/, SLOW_MS);
-  await page.getByRole("button", { name: "Roll back" }).waitFor();
+});
+
+test("roll back, and back again", async () => {
+  await show("#/projections/order_summary?tab=rebuilds");
+  for (const generation of [1, 2]) {
+    const back = page.getByRole("row", { name: new RegExp(`^${generation} retired`) }).getByRole("button", { name: "Roll back" });
+    await back.click({ timeout: SLOW_MS });
+    await dialog().getByRole("button", { name: "Roll back" }).click();
+    await reads(head(), new RegExp(`generation ${generation}`), SLOW_MS);
+  }
 });
 
 test("tables, logs and the audit tell of it", async () => {

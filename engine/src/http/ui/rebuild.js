@@ -101,9 +101,12 @@ function Partitions({ rebuild }) {
 /** @param {{ view: ProjectionView }} props */
 function Generations({ view }) {
   const list = [...(view.generations ?? [])].sort((a, b) => b.number - a.number);
+  const warm = list.filter(({ state, writable, stored }) => state === "retired" && writable && stored);
+  // The engine goes back to the one that was left last, so only that one is offered.
+  const last = warm.sort((a, b) => (b.collect_at_us ?? 0) - (a.collect_at_us ?? 0))[0];
   return html`<div class="scroll"><table class="plain"><thead><tr><th scope="col">Generation</th><th scope="col">State</th><th scope="col">Build</th><th scope="col">Made</th><th scope="col"></th></tr></thead>
     <tbody>${list.map((generation) => {
-      const isWarm = generation.state === "retired" && generation.writable && generation.stored;
+      const isWarm = warm.includes(generation);
       const question = {
         title: `Roll ${view.name} back to generation ${generation.number}?`,
         text: `Readers see generation ${generation.number} (revision ${generation.revision}) again from one transaction to the next. Generation ${view.generation} stays warm, so this can be undone the same way.`,
@@ -112,7 +115,7 @@ function Generations({ view }) {
       return html`<tr key=${generation.number}><td>${generation.number}</td>
         <td>${generation.state === "live" ? html`<b>live</b>` : generation.state}${isWarm && html`<small class="muted">warm until ${clock(generation.collect_at_us)}</small>`}</td>
         <td><code>r${generation.revision} · ${short(generation.plugin_digest)}</code></td><td>${clock(generation.created_at_us)}</td>
-        <td class="buttons">${isWarm && html`<${Act} label="Roll back" ask=${question} run=${() => order("POST", ofProjection(view.name, "/rollback"))} />`}</td></tr>`;
+        <td class="buttons">${generation === last && html`<${Act} label="Roll back" ask=${question} run=${() => order("POST", ofProjection(view.name, "/rollback"))} />`}</td></tr>`;
     })}</tbody></table></div>`;
 }
 
