@@ -64,6 +64,11 @@ impl ClientError {
     pub(super) fn is(&self, name: &str) -> bool {
         matches!(self, Self::Refused { code, .. } if code == name)
     }
+
+    /// Whether nothing answers.
+    pub(super) fn is_unreachable(&self) -> bool {
+        matches!(self, Self::Unreachable { .. })
+    }
 }
 
 /// An error as the engine writes it.

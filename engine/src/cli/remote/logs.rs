@@ -61,9 +61,12 @@ pub(super) async fn logs(engine: &Engine, options: &Options) -> anyhow::Result<E
     let wanted: Vec<&LogLine> = lines.iter().filter(|line| is_wanted(line)).collect();
     let skipped = wanted.len().saturating_sub(options.lines as usize);
     wanted[skipped..].iter().try_for_each(|line| print(engine, line))?;
+    if !options.follow {
+        return Ok(ExitCode::SUCCESS);
+    }
     let mut last = lines.last().cloned();
     let mut is_away = false;
-    while options.follow {
+    loop {
         tokio::time::sleep(FOLLOW_PAUSE).await;
         match newer(engine, name, last.as_ref(), after).await {
             Ok(lines) => {
@@ -72,16 +75,16 @@ pub(super) async fn logs(engine: &Engine, options: &Options) -> anyhow::Result<E
                 last = lines.last().cloned().or(last);
             }
             // It may be restarting: said once.
-            Err(error @ ClientError::Unreachable { .. }) if !is_away => {
+            Err(error) if error.is_unreachable() => {
+                if !is_away {
+                    complain(&error.to_string());
+                }
                 is_away = true;
-                complain(&error.to_string());
             }
-            Err(ClientError::Unreachable { .. }) => {}
             Err(error) if error.is("starting") || error.is("projection_unknown") && is_away => {}
             Err(error) => return Err(error.into()),
         }
     }
-    Ok(ExitCode::SUCCESS)
 }
 
 async fn ask(engine: &Engine, name: &str, after: u64) -> Result<Vec<LogLine>, ClientError> {

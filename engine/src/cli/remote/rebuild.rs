@@ -234,7 +234,7 @@ async fn watch(engine: &Engine, id: &str) -> anyhow::Result<ExitCode> {
         let answer = match seen {
             Ok(answer) => answer,
             // The engine restarts, say: the rebuild is remembered and goes on.
-            Err(error @ ClientError::Unreachable { .. }) if told.is_some() => {
+            Err(error) if told.is_some() && (error.is("starting") || error.is_unreachable()) => {
                 if is_bar {
                     redraw_line(&one_line(&error.to_string()));
                 } else {

@@ -167,8 +167,8 @@ mod tests {
     fn figures_in_words() {
         assert_eq!([0, 999, 1_000, -1_234_567].map(number), ["0", "999", "1,000", "-1,234,567"]);
         assert_eq!([0.0, 0.04, 9.94, 10.0, 1234.4].map(rate), ["0", "0.0", "9.9", "10", "1,234"]);
-        let spans = [0.0, 0.01, 3.14, 59.4, 61.0, 3_600.0, 200_000.0];
-        let words = ["0 s", "0.1 s", "3.1 s", "59 s", "1 m 01 s", "1 h 00 m", "2 d 7 h"];
+        let spans = [0.0, 0.01, 3.17, 59.4, 61.0, 3_600.0, 200_000.0];
+        let words = ["0 s", "0.1 s", "3.2 s", "59 s", "1 m 01 s", "1 h 00 m", "2 d 7 h"];
         assert_eq!(spans.map(|span| seconds(Some(span))), words);
         assert_eq!(seconds(None), NONE);
         assert_eq!([0.0, 0.999, 1.0].map(percent), ["0 %", "99 %", "100 %"]);
