@@ -1,4 +1,5 @@
-// A real engine for the journey: `laterna demo` in a folder of its own, which writes events all the time (file source, SQLite).
+// A real engine for the journey: `laterna demo` in a folder of its own, which writes events all the time (file source, SQLite); or, with
+// tokens, `laterna run` on what a demo has left.
 import { spawn } from "node:child_process";
 import { appendFile, copyFile, mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
@@ -7,14 +8,19 @@ import { join } from "node:path";
 const START_MAX_MS = 60_000;
 
 export class Engine {
-  /** @param {string} binary @param {{ rate?: number, env?: Record<string, string> }} [options] */
-  constructor(binary, { rate = 300, env = {} } = {}) {
-    Object.assign(this, { binary, rate, env, address: "127.0.0.1:0", said: "" });
+  /** @param {string} binary @param {{ rate?: number }} [options] */
+  constructor(binary, { rate = 300 } = {}) {
+    Object.assign(this, { binary, rate, address: "127.0.0.1:0", said: "" });
   }
 
-  async start() {
+  /** @param {{ viewer: string, operator: string } | null} [tokens] */
+  async start(tokens = null) {
     this.folder ??= await mkdtemp(join(tmpdir(), "laterna-ui-"));
-    this.process = spawn(this.binary, ["demo", "--dir", this.folder, "--listen", this.address, "--rate", String(this.rate)], { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, ...this.env } });
+    const settings = { source: "file", plugins_dir: "plugins", "file.dir": "events", cache_dir: "cache", "database.url": "sqlite://laterna-demo.db", "http.listen": this.address };
+    const run = ["run", ...Object.entries(settings).flatMap(([key, value]) => ["--set", `${key}=${value}`])];
+    const args = tokens ? run : ["demo", "--dir", this.folder, "--listen", this.address, "--rate", String(this.rate)];
+    const env = tokens ? { ...process.env, LATERNA_VIEWER_TOKEN: tokens.viewer, LATERNA_OPERATOR_TOKEN: tokens.operator } : process.env;
+    this.process = spawn(this.binary, args, { stdio: ["ignore", "pipe", "pipe"], cwd: this.folder, env });
     this.ended = new Promise((resolve) => this.process.once("exit", resolve));
     const url = new Promise((resolve, reject) => {
       const limit = setTimeout(() => reject(new Error(`no address within ${START_MAX_MS} ms:\n${this.said}`)), START_MAX_MS);
