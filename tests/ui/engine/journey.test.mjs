@@ -126,7 +126,8 @@ test("a rejected build's reason appears, and the old one goes on", async () => {
   await reads(row(page, "order_summary"), /generation 2 → 3/, SLOW_MS);
   await picture("overview");
   await show("#/projections/order_summary");
-  await page.locator(".chart canvas").waitFor();
+  // The history has begun anew with the engine, and a line needs two samples.
+  await page.locator(".chart canvas").waitFor({ timeout: SLOW_MS });
   await picture("projection");
   await undo();
   await show("#/");
