@@ -2,12 +2,12 @@
 //! runs here what the database says should run.
 //!
 //! Invariants: what is wanted stands in the database and nowhere else, so a request is an order to the database, and every engine finds out and
-//! acts ([`steward`]); one generation of a projection has one runner here; a file is read once and those bytes are what runs; a file
+//! acts (`steward`); one generation of a projection has one runner here; a file is read once and those bytes are what runs; a file
 //! that does not run says why, and the build before it goes on; neither a broker nor a database that is away stops the engine from
 //! starting and showing so.
 //!
-//! In here: [`watch`] (the folder), [`folder`] (what was found in it), [`plan`] (what a build needs), [`steward`] (what runs), [`rebuild`]
-//! (the way of a rebuild), [`requests`] (what users ask), [`journal`] (what has happened), [`view`] (what is shown).
+//! In here: `watch` (the folder), `folder` (what was found in it), `plan` (what a build needs), `steward` (what runs), `rebuild`
+//! (the way of a rebuild), `requests` (what users ask), `journal` (what has happened), `view` (what is shown).
 
 mod folder;
 mod journal;

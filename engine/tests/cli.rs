@@ -97,7 +97,7 @@ fn versions_help_and_completions() {
     let (code, out, _) = run(dir.path(), &["--version"]);
     assert_eq!((code, out.starts_with("laterna 0.")), (0, true));
     let (code, out, _) = run(dir.path(), &["completions", "bash"]);
-    assert!(code == 0 && out.contains("graceful-shutdown-limit-secs"), "{out}");
+    assert!(code == 0 && out.contains("_clap_complete_laterna"), "{out}");
     assert_eq!(run(dir.path(), &["no-such-command"]).0, 2);
     assert_eq!(run(dir.path(), &["run", "--graceful-shutdown-limit-secs", "0"]).0, 2);
 }

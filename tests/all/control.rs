@@ -294,7 +294,15 @@ async fn a_cancelled_rebuild_leaves_nothing_and_the_live_one_never_noticed() {
         engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "max_rate": 100, "switch": "manual" })));
     let id = begun["id"].as_str().unwrap().to_owned();
     rebuild_state(&mut engine, "filling");
-    stage.send(100);
+    for _ in 0..5 {
+        stage.send(20);
+        stage.settled(COUNTER).await;
+        let seen = observer.advanced();
+        stage.send(1);
+        wait::until("the observer to see it", PATIENCE, || {
+            if observer.advanced() > seen { Ok(()) } else { Err(observer.snapshots().to_string()) }
+        });
+    }
     engine.ask("DELETE", &format!("/api/v1/rebuilds/{id}"), None);
     let status = rebuild_state(&mut engine, "cancelled");
     assert_eq!(status["generation"], 1);

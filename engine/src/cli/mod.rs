@@ -20,7 +20,9 @@ use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::CompleteEnv;
 use laterna::config::{self, Config, ConfigError, ConfigFile, Inputs, Loaded};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use terminal::say;
 
@@ -240,23 +242,20 @@ impl Global {
         };
         let filter = match std::env::var("RUST_LOG") {
             Ok(text) if !text.is_empty() => {
-                EnvFilter::try_new(&text).with_context(|| format!("RUST_LOG {text:?} is no log filter"))?
+                text.parse::<Targets>().with_context(|| format!("RUST_LOG {text:?} is no log filter"))?
             }
-            _ => EnvFilter::try_new(level)?,
+            _ => level.parse::<Targets>()?,
         };
         let has_color = file.is_none() && self.has_color(std::io::stderr().is_terminal());
         let writer = match file {
             Some(file) => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::sync::Mutex::new(file)),
             None => tracing_subscriber::fmt::writer::BoxMakeWriter::new(std::io::stderr),
         };
-        let builder = tracing_subscriber::fmt()
-            .with_env_filter(filter)
-            .with_writer(writer)
-            .with_ansi(has_color)
-            .with_target(false);
+        let lines = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(has_color).with_target(false);
+        let registry = tracing_subscriber::registry().with(filter);
         match self.log_format {
-            LogFormat::Text => builder.try_init(),
-            LogFormat::Json => builder.json().flatten_event(true).try_init(),
+            LogFormat::Text => registry.with(lines).try_init(),
+            LogFormat::Json => registry.with(lines.json().flatten_event(true)).try_init(),
         }
         .map_err(|error| anyhow::anyhow!("logging could not be started: {error}"))
     }

@@ -52,6 +52,8 @@ struct Seen {
     stamp: Stamp,
     since: Instant,
     told: bool,
+    /// Since when it has not been there: an editor or a copy that replaces it takes a moment.
+    missing: Option<Instant>,
 }
 
 /// Looks at `dir` in a thread of its own until `tell` says that nobody listens.
@@ -93,7 +95,8 @@ fn run(dir: &Path, tell: &impl Fn(Found) -> bool) {
                 unreadable = true;
             }
         }
-        let patience = if seen.values().all(|file| file.told) { RESCAN } else { SETTLE / 2 };
+        let is_still = seen.values().all(|file| file.told && file.missing.is_none());
+        let patience = if is_still { RESCAN } else { SETTLE / 2 };
         match noticed.recv_timeout(patience) {
             Ok(Notice::Complete(name)) => {
                 complete.insert(name);
@@ -162,9 +165,10 @@ fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>, complete: &mut BTreeSet<S
         let time = i128::from(metadata.mtime()) * 1_000_000_000 + i128::from(metadata.mtime_nsec());
         let stamp = (metadata.size(), time, metadata.dev(), metadata.ino());
         let now = Instant::now();
-        let file = seen.entry(name.clone()).or_insert(Seen { stamp, since: now, told: false });
+        let file = seen.entry(name.clone()).or_insert(Seen { stamp, since: now, told: false, missing: None });
+        file.missing = None;
         if file.stamp != stamp {
-            *file = Seen { stamp, since: now, told: false };
+            *file = Seen { stamp, since: now, told: false, missing: None };
         }
         if file.told {
             continue;
@@ -181,12 +185,16 @@ fn look(dir: &Path, seen: &mut BTreeMap<String, Seen>, complete: &mut BTreeSet<S
         }
     }
     complete.clear();
-    let gone: Vec<String> = seen.keys().filter(|name| !present.contains(name)).cloned().collect();
-    for name in gone {
-        if seen.remove(&name).is_some_and(|file| file.told) {
-            found.push(Found::Gone(name));
+    seen.retain(|name, file| {
+        if present.contains(name) {
+            return true;
         }
-    }
+        let is_gone = file.missing.get_or_insert_with(Instant::now).elapsed() >= SETTLE;
+        if is_gone {
+            found.push(Found::Gone(name.clone()));
+        }
+        !is_gone
+    });
     Ok(found)
 }
 

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use laterna_tests::engine::Engine;
+use laterna_tests::engine::{Engine, From, Home, workspace};
+use laterna_tests::file_log::FileSender;
+use laterna_tests::guardian::Folder;
 use laterna_tests::kafka_log::delete_records;
 use laterna_tests::load::Sender;
 use laterna_tests::oracle::{CHAIN, COUNTER, LEDGER, SERIAL_LAST, TOPIC};
 use laterna_tests::random::Random;
+use laterna_tests::services::{Lease, Postgres, create_database};
 use laterna_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
@@ -244,6 +247,59 @@ async fn a_database_that_restarts_changes_nothing_about_a_rebuild() {
     let acknowledged = load.stop();
     stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
     finish(observers);
+}
+
+/// An example's events as the file source reads them, one folder a topic.
+fn split_events(example: &str, topic: &str, folder: &std::path::Path) {
+    let events = workspace().join("examples").join(example).join("events.jsonl");
+    let mut sender = FileSender::new(folder, topic);
+    for line in std::fs::read_to_string(events).unwrap().lines().filter(|line| !line.trim().is_empty()) {
+        let mut event: serde_json::Map<String, Value> = serde_json::from_str(line).unwrap();
+        let partition = event.remove("partition").and_then(|number| number.as_i64()).unwrap_or(0);
+        let text = serde_json::to_string(&event).unwrap() + "\n";
+        sender.raw(partition as i32, text.as_bytes());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_example_has_the_same_rows_live_and_rebuilt_on_sqlite_and_postgresql() {
+    let postgres = tokio::task::block_in_place(Lease::<Postgres>::take);
+    let folder = Folder::new("examples");
+    for (example, topic) in [("order_summary", "orders"), ("daily_sales", "orders"), ("products", "products")] {
+        let events = folder.path().join(example);
+        split_events(example, topic, &events);
+        let database = create_database(postgres.port(), example).await;
+        let sqlite = format!("sqlite://{}", folder.path().join(format!("{example}.db")).display());
+        let mut seen = Vec::new();
+        for url in [sqlite, postgres.url(&database)] {
+            let home = Home::new(From::Files(events.clone()), &url, &[]);
+            let file = format!("{example}.wasm");
+            std::fs::copy(workspace().join("plugins").join(&file), home.path().join("plugins").join(&file)).unwrap();
+            let mut engine = home.start();
+            engine.wait_projection(example, "idle", |s| s["state"] == "idle" && s["lag_events"] == 0);
+            let rows = |engine: &Engine| {
+                let tables = engine.ask("GET", &format!("/api/v1/projections/{example}/tables?rows=1000"), None);
+                let rows = tables["tables"].as_array().unwrap().iter().map(|t| (t["table"].clone(), t["rows"].clone()));
+                rows.collect::<Vec<_>>()
+            };
+            seen.push(rows(&engine));
+            let begun = engine.ask("POST", &rebuilds(example), Some(&json!({ "switch": "manual" })));
+            let id = begun["id"].as_str().unwrap().to_owned();
+            engine.wait_projection(example, "ready", |s| s["rebuild"]["state"] == "ready");
+            let diff = engine.ask("GET", &format!("/api/v1/rebuilds/{id}/diff?samples=5"), None);
+            for table in diff["tables"].as_array().unwrap() {
+                let differs = ["added", "removed", "changed"].map(|what| table[what].as_u64().unwrap());
+                assert_eq!(differs, [0, 0, 0], "{table}");
+                assert!(table["live_rows"].as_u64().unwrap() > 0, "{table}");
+            }
+            engine.ask("POST", &format!("/api/v1/rebuilds/{id}/switch"), None);
+            engine.wait_projection(example, "on generation 2", |s| s["generation"] == 2);
+            seen.push(rows(&engine));
+        }
+        for other in &seen[1..] {
+            assert_eq!(other, &seen[0], "{example}");
+        }
+    }
 }
 
 /// Figures, not a verdict: `cargo test --release -p laterna-tests --features external --test all -- --ignored how_fast --nocapture`.
