@@ -359,7 +359,7 @@ impl Control {
     ) -> Result<(), ControlError> {
         let order = Order::MoveRebuild { id: rebuild.id.clone(), from: rebuild.state, to, reason };
         self.order(sink, &order, &engine()).await?;
-        let text = format!("rebuild {} is {}", rebuild.id, state_name(to));
+        let text = format!("rebuild {} is {}", rebuild.id, to.name());
         let mut state = self.lock();
         state.journal(&rebuild.projection).mark("rebuild", text);
         if to == RebuildState::Failed {
@@ -425,19 +425,6 @@ fn is_level(checkpoints: &[Checkpoint], ahead: &[Checkpoint]) -> bool {
         .all(|live| checkpoints.iter().any(|c| c.partition == live.partition && c.next_offset >= live.next_offset))
 }
 
-fn state_name(state: RebuildState) -> &'static str {
-    match state {
-        RebuildState::Filling => "filling",
-        RebuildState::Indexing => "indexing",
-        RebuildState::CatchingUp => "catching-up",
-        RebuildState::Ready => "ready",
-        RebuildState::Switching => "switching",
-        RebuildState::Switched => "switched",
-        RebuildState::Cancelled => "cancelled",
-        RebuildState::Failed => "failed",
-    }
-}
-
 pub(super) fn unavailable(error: SourceError) -> ControlError {
     ControlError {
         kind: ControlErrorKind::Unavailable,
@@ -494,14 +481,10 @@ impl Supervised {
             eta_seconds: eta_seconds.filter(|_| record.state.is_active()),
             lag_events: status.as_ref().and_then(|status| status.lag_events),
             halt: status.as_ref().and_then(|status| status.halt.clone()),
-            waiting: status.and_then(|status| status.waiting).filter(|_| status_is_waiting(record)),
+            waiting: status.and_then(|status| status.waiting),
             record: record.clone(),
         }
     }
-}
-
-fn status_is_waiting(record: &RebuildRecord) -> bool {
-    record.state.is_active()
 }
 
 /// Whether a runner does not move any more.
