@@ -1,6 +1,5 @@
 # Two stages: the toolchain stays behind; what runs is one binary, the bundled plugins and TLS roots, as a user without rights.
 FROM rust:1.95-bookworm AS build
-RUN apt-get update && apt-get install -y --no-install-recommends cmake && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
 RUN --mount=type=cache,target=/usr/local/cargo/registry --mount=type=cache,target=/src/target \

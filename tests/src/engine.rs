@@ -333,7 +333,8 @@ impl Engine {
     pub fn wait_projection(&mut self, name: &str, what: &str, accept: impl Fn(&Value) -> bool) -> Value {
         let what = format!("{name} to be {what}");
         wait::until(&what, PATIENCE, || {
-            assert!(self.ended().is_none(), "the engine ended while waiting for {what}:\n{}", self.tail());
+            let ended = self.ended();
+            assert!(ended.is_none(), "the engine ended ({ended:?}) while waiting for {what}:\n{}", self.tail());
             let status = self.projection(name)?;
             if accept(&status) { Ok(status) } else { Err(format!("{status}\n{}", self.tail())) }
         })

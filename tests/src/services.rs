@@ -89,12 +89,54 @@ impl Process {
     }
 }
 
+/// A certificate for 127.0.0.1 that signs itself, so that it is its own authority; in PEM.
+#[derive(Debug)]
+pub struct Certificate(Folder);
+
+impl Certificate {
+    /// A new one.
+    ///
+    /// # Panics
+    /// The program `openssl` is missing or fails.
+    pub fn new() -> Self {
+        install();
+        let folder = Folder::new("certificate");
+        let output = Command::new("openssl")
+            .current_dir(folder.path())
+            .args(["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"])
+            .args(["-addext", "subjectAltName=IP:127.0.0.1", "-keyout", "key.pem", "-out", "certificate.pem"])
+            .output()
+            .expect("start openssl");
+        assert!(output.status.success(), "openssl: {}", String::from_utf8_lossy(&output.stderr));
+        Self(folder)
+    }
+
+    /// The file that clients trust.
+    pub fn authority(&self) -> PathBuf {
+        self.0.path().join("certificate.pem")
+    }
+
+    fn text(&self, file: &str) -> String {
+        std::fs::read_to_string(self.0.path().join(file)).expect("read")
+    }
+}
+
+impl Default for Certificate {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// Who may come in at [`Kafka::secured_bootstrap`], by SCRAM-SHA-512.
+pub const USER: (&str, &str) = ("laterna", "open-sesame");
+
 /// An Apache Kafka broker (KRaft, one node).
 #[derive(Debug)]
 pub struct Kafka {
     folder: Folder,
     process: Process,
     port: u16,
+    secured_port: Option<u16>,
 }
 
 impl Kafka {
@@ -103,38 +145,55 @@ impl Kafka {
     /// # Panics
     /// It does not start; with the end of its log.
     pub fn start() -> Self {
-        Self::start_behind(None)
+        Self::begin_with(None)
     }
 
-    /// Starts a broker that tells clients to come to `advertised` (a proxy's port on the loopback) instead of its own.
+    /// Starts a broker that has a second door, with TLS and SASL, and waits until it answers.
     ///
     /// # Panics
     /// It does not start; with the end of its log.
-    pub fn start_behind(advertised: Option<u16>) -> Self {
+    pub fn start_secured(certificate: &Certificate) -> Self {
+        Self::begin_with(Some(certificate))
+    }
+
+    fn begin_with(certificate: Option<&Certificate>) -> Self {
         install();
         let folder = Folder::new("kafka");
         let (port, controller) = (free_port(), free_port());
-        let properties = format!(
+        let secured_port = certificate.map(|_| free_port());
+        let second = secured_port.map(|port| format!(",SASL_SSL://127.0.0.1:{port}")).unwrap_or_default();
+        let mut properties = format!(
             "process.roles=broker,controller\nnode.id=1\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
-             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{}\ncontroller.listener.names=CONTROLLER\n\
+             listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller}{second}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{port}{second}\ncontroller.listener.names=CONTROLLER\n\
+             listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL_SSL:SASL_SSL\n\
              inter.broker.listener.name=PLAINTEXT\nlog.dirs={}\nauto.create.topics.enable=false\n\
              offsets.topic.replication.factor=1\noffsets.topic.num.partitions=4\n\
              transaction.state.log.replication.factor=1\ntransaction.state.log.min.isr=1\n\
              transaction.state.log.num.partitions=4\ngroup.initial.rebalance.delay.ms=0\n\
              group.min.session.timeout.ms=1000\nlog.cleaner.backoff.ms=200\nlog.retention.check.interval.ms=1000\n",
-            advertised.unwrap_or(port),
             folder.path().join("data").display(),
         );
+        if let Some(certificate) = certificate {
+            let store = folder.path().join("keystore.pem");
+            std::fs::write(&store, certificate.text("key.pem") + &certificate.text("certificate.pem")).expect("write");
+            properties += &format!(
+                "ssl.keystore.type=PEM\nssl.keystore.location={}\nsasl.enabled.mechanisms=SCRAM-SHA-512\n\
+                 listener.name.sasl_ssl.scram-sha-512.sasl.jaas.config=\
+                 org.apache.kafka.common.security.scram.ScramLoginModule required;\n",
+                store.display(),
+            );
+        }
         std::fs::write(folder.path().join("server.properties"), properties).expect("write");
         let id = "bGF0ZXJuYS10ZXN0cy0tLQ";
+        let user = format!("SCRAM-SHA-512=[name={},password={}]", USER.0, USER.1);
         let format = Self::java(&folder)
-            .args(["kafka.tools.StorageTool", "format", "-t", id, "-c", "server.properties"])
+            .args(["kafka.tools.StorageTool", "format", "-t", id, "-c", "server.properties", "--add-scram", &user])
             .output();
         let format = format.expect("start java");
         assert!(format.status.success(), "format: {}", String::from_utf8_lossy(&format.stderr));
         let process = Self::spawn(&folder);
-        let mut broker = Self { folder, process, port };
+        let mut broker = Self { folder, process, port, secured_port };
         broker.wait_ready();
         broker
     }
@@ -167,6 +226,14 @@ impl Kafka {
     /// `HOST:PORT` of the broker itself.
     pub fn bootstrap(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// `HOST:PORT` of its door with TLS and SASL.
+    ///
+    /// # Panics
+    /// It was not started with one.
+    pub fn secured_bootstrap(&self) -> String {
+        format!("127.0.0.1:{}", self.secured_port.expect("started with a certificate"))
     }
 
     /// Its own port.
@@ -252,6 +319,18 @@ impl Postgres {
     /// # Panics
     /// It does not start; with the end of its log.
     pub fn start() -> Self {
+        Self::begin_with(None)
+    }
+
+    /// Starts a cluster that speaks TLS to those who ask for it, and waits until it answers.
+    ///
+    /// # Panics
+    /// It does not start; with the end of its log.
+    pub fn start_secured(certificate: &Certificate) -> Self {
+        Self::begin_with(Some(certificate))
+    }
+
+    fn begin_with(certificate: Option<&Certificate>) -> Self {
         install();
         let folder = Folder::new("postgres");
         if let Some((uid, gid)) = postgres_ids() {
@@ -272,6 +351,19 @@ impl Postgres {
         ]);
         let output = postgres_user(&mut initdb).output().expect("start initdb");
         assert!(output.status.success(), "initdb: {}", String::from_utf8_lossy(&output.stderr));
+        if let Some(certificate) = certificate {
+            let owned_by_it = |file: &str, text: String| {
+                let path = data.join(file);
+                std::fs::write(&path, text).expect("write");
+                std::fs::set_permissions(&path, std::os::unix::fs::PermissionsExt::from_mode(0o600)).expect("chmod");
+                if let Some((uid, gid)) = postgres_ids() {
+                    std::os::unix::fs::chown(&path, Some(uid), Some(gid)).expect("chown");
+                }
+            };
+            owned_by_it("server.key", certificate.text("key.pem"));
+            owned_by_it("server.crt", certificate.text("certificate.pem"));
+            owned_by_it("postgresql.auto.conf", "ssl = on\n".to_owned());
+        }
         let process = Self::spawn(&folder, port);
         let mut cluster = Self { folder, process, port };
         cluster.wait_ready();

@@ -7,5 +7,6 @@ mod faults;
 mod log_betrays;
 mod postgres_faults;
 mod records;
+mod secured;
 mod services;
 mod stage;
