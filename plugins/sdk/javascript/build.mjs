@@ -61,7 +61,18 @@ async function bundle(source) {
     absWorkingDir: process.cwd(),
   });
   const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find((file) => file.path.endsWith(end)).text);
-  return `${code}\nglobalThis.laternaLines = ${JSON.stringify(lines(JSON.parse(map)))};\n`;
+  const [sources, places] = lines(JSON.parse(map));
+  return { code: `${code}\nglobalThis.laternaLines = ${JSON.stringify([sources, places])};\n`, sources, places: places.split(' ') };
+}
+
+/** Words about the bundle as words about the author's files; what happened in the SDK is left out. */
+function inSources(message, { sources, places }) {
+  const translated = message.split('\n').map((line) => {
+    const [whole, number] = /componentize-qjs:user\.js:(\d+)(?::\d+)?/.exec(line) ?? [];
+    const [source, at] = places[number - 1]?.split(':') ?? [];
+    return whole === undefined ? line : at ? line.replace(whole, `${sources[source]}:${at}`) : undefined;
+  });
+  return translated.filter((line) => line !== undefined).join('\n');
 }
 
 /** Of a source map: for each line of the bundle the first place that it came from. The SDK's own lines have none. */
@@ -110,13 +121,17 @@ async function build(source, output) {
   // Beside each other: a project has two cores more often than not.
   const checked = Promise.resolve().then(types);
   checked.catch(() => {});
-  const code = await bundle(source);
+  const bundled = await bundle(source);
   const { componentize } = await load('componentize-qjs');
   mkdirSync(path.dirname(path.resolve(output)), { recursive: true });
-  const made = componentize({ witPath: path.join(here, 'wit'), world: 'projection', jsSource: code, sync: true, disableGc: true });
+  const made = componentize({ witPath: path.join(here, 'wit'), world: 'projection', jsSource: bundled.code, sync: true, disableGc: true });
   made.catch(() => {});
   await checked;
-  writeFileSync(output, (await made).component);
+  try {
+    writeFileSync(output, (await made).component);
+  } catch (error) {
+    throw new Failure(inSources(error.message.replace(/^.*JavaScript module evaluation: /, ''), bundled));
+  }
 }
 
 const [source, output, ...rest] = process.argv.slice(2);
@@ -127,7 +142,7 @@ if (source === undefined || output === undefined || rest.length > 0) {
 try {
   await build(source, output);
 } catch (error) {
-  const isKnown = error instanceof Failure || error?.errors !== undefined || error?.code === 'GenericFailure';
+  const isKnown = error instanceof Failure || error?.errors !== undefined; // esbuild's
   console.error(isKnown ? error.message : error);
   process.exitCode = 1;
 }
