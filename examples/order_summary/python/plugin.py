@@ -57,8 +57,10 @@ def apply(event: Event) -> None:
     if kind == "order.cancelled":
         cancelled(order_id=o.order_id, status="cancelled", last_offset=event.offset)
     elif o is not None:
-        count = sum(line.quantity for line in o.items)
-        total = sum((line.unit_price * line.quantity for line in o.items), Decimal(0))
+        count, total = 0, Decimal(0)
+        for it in o.items:
+            count += it.quantity
+            total += it.unit_price * it.quantity  # exact, or a reject
         status = "placed" if kind == "order.placed" else "updated"
         order(order_id=o.order_id, customer_id=o.customer_id, status=status, item_count=count, total=total, placed_at=o.placed_at_ms, last_offset=event.offset)
         items_erased(order_id=o.order_id)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json as _json
 import traceback as _traceback
 from decimal import Decimal
+from decimal import DecimalException as _DecimalException
 from typing import Any, Callable, Iterable, Mapping, Sequence
 
 from . import _values
@@ -126,7 +127,17 @@ def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-_decode = _json.JSONDecoder(parse_constant=_refuse_constant).decode
+_decoder = _json.JSONDecoder(parse_constant=_refuse_constant)
+_scan = _decoder.scan_once
+
+
+def _decode(text: str) -> Any:
+    # The decoder's own `decode` looks for spaces around the value first, by two regular expressions.
+    try:
+        value, end = _scan(text, 0)
+    except StopIteration:
+        return _decoder.decode(text)
+    return value if end == len(text) else _decoder.decode(text)
 
 
 class Event:
@@ -263,6 +274,8 @@ class Plugin:
                 outcomes.append(_t.Outcome_Reject(str(error)))
             except Halt as error:
                 outcomes.append(_t.Outcome_Halt(str(error)))
+            except _DecimalException as error:
+                outcomes.append(_t.Outcome_Reject(f"a decimal number has no exact form of 38 digits ({type(error).__name__})"))
             except Exception as error:
                 # A bug, not the event's fault: it ends the call, and the engine shows these words with the event.
                 _write("error", _where(error))

@@ -174,11 +174,11 @@ def _document(at: str, value: Any) -> str:
 _S64 = "-0x8000000000000000 <= {v} <= 0x7fffffffffffffff"
 text = Type("TEXT", "Text({v}) if type({v}) is str and ({v}.isascii() or whole({v})) else bad({at}, 'text of whole characters', {v})")
 integer = Type("INTEGER", "Integer({v}) if type({v}) is int and " + _S64 + " else bad({at}, 'a whole number of 64 bits', {v})")
-decimal = Type("DECIMAL", "Decimal(plain({v})) if type({v}) is Exact and {v}.is_finite() else Decimal(decimal_text({at}, {v}))")
+decimal = Type("DECIMAL", "Decimal(str({v})) if type({v}) is Exact and finite({v}) else Decimal(decimal_text({at}, {v}))")
 float_ = Type("FLOAT", "Float({v}) if type({v}) is float and {v} - {v} == 0 else bad({at}, 'a finite float', {v})")
 boolean = Type("BOOLEAN", "Boolean({v}) if type({v}) is bool else bad({at}, 'True or False', {v})")
 bytes_ = Type("BYTES", "Bytes({v}) if type({v}) is bytes else bad({at}, 'bytes', {v})")
-timestamp = Type("TIMESTAMP", "Timestamp(instant({at}, {v}))")
+timestamp = Type("TIMESTAMP", "Timestamp({v} * 1000) if type({v}) is int and -9223372036854775 <= {v} <= 9223372036854775 else Timestamp(instant({at}, {v}))")
 date = Type("DATE", "Date(day({at}, {v}))")
 uuid = Type("UUID", "Uuid({v}) if type({v}) is str and {v}.isascii() else Uuid(str({v})) if type({v}) is UUID else bad({at}, 'a UUID', {v})")
 json = Type("JSON", "Json(document({at}, {v}))")
@@ -186,7 +186,7 @@ json = Type("JSON", "Json(document({at}, {v}))")
 _CELLS = {
     **{case: getattr(_t, f"Value_{case}") for case in "Text Integer Decimal Float Boolean Bytes Timestamp Date Uuid Json".split()},
     **dict(NULL=_t.Value_Null(), Change=_t.Change, bad=_bad, whole=_whole_characters, decimal_text=_decimal_text, instant=_instant, day=_day),
-    **dict(document=_document, Exact=_decimal.Decimal, UUID=_uuid.UUID, plain="{:f}".format),
+    **dict(document=_document, Exact=_decimal.Decimal, UUID=_uuid.UUID, finite=_decimal.Decimal.is_finite),
 }
 
 
@@ -230,7 +230,7 @@ _PLAIN = {str: ("str", "text"), int: ("int", "a whole number"), bool: ("bool", "
 
 
 def _reader(name: str, cls: type, hints: dict[str, Any]) -> Callable[[Any], Any]:
-    scope: dict[str, Any] = {"Unfit": Unfit, "cls": cls, "exact": _exact, "real": _real, "listed": _listed}
+    scope: dict[str, Any] = {"Unfit": Unfit, "cls": cls, "exact": _exact, "real": _real, "locate": _locate}
     lines = ["if type(o) is not dict: raise Unfit('', 'an object', o)", "try:"]
     for number, (field, hint) in enumerate(hints.items()):
         hint, optional = _without_none(hint)
@@ -244,6 +244,12 @@ def _reader(name: str, cls: type, hints: dict[str, Any]) -> Callable[[Any], Any]
             step.append(f"{variable} = exact({path}, {variable})")
         elif hint is float:
             step.append(f"{variable} = real({path}, {variable})")
+        elif _typing.get_origin(hint) is list and not _without_none(_typing.get_args(hint)[0])[1]:
+            (inner,) = _typing.get_args(hint)
+            scope[f"read{number}"] = _scalar(inner) if _is_scalar(inner) else _of(inner, field)
+            step.append(f"if type({variable}) is not list: raise Unfit({path}, 'a list', {variable})")
+            step.append(f"try: {variable} = [read{number}(one) for one in {variable}]")
+            step.append(f"except Unfit: locate({path}, read{number}, {variable})")
         elif hint is not Any:
             scope[f"read{number}"] = _of(hint, field)
             step.append(f"try: {variable} = read{number}({variable})")
@@ -277,7 +283,7 @@ def _of(hint: Any, field: str) -> Callable[[Any], Any]:
     if _typing.get_origin(hint) is list:
         (inner,) = _typing.get_args(hint)
         inner, optional = _without_none(inner)
-        one = _scalar(inner) if inner in _PLAIN or inner in (_decimal.Decimal, float, Any) else _of(inner, field)
+        one = _scalar(inner) if _is_scalar(inner) else _of(inner, field)
         return lambda value: _listed((lambda v: None if v is None else one(v)) if optional else one, value)
     raise TypeError(f"{field}: {hint!r} cannot be read of JSON: str, int, bool, float, Decimal, Any, a @record, list[..] or .. | None is wanted")
 
@@ -304,25 +310,37 @@ def _listed(read: Callable[[Any], Any], values: Any) -> list[Any]:
     try:
         return [read(value) for value in values]
     except Unfit:
-        # Gone through once more to find which it was, so that a path costs nothing until it is needed.
-        for at, value in enumerate(values):
-            try:
-                read(value)
-            except Unfit as error:
-                error.path = f"[{at}]{error.path}"
-                raise
-        raise
+        return _locate("", read, values)
+
+
+def _locate(path: str, read: Callable[[Any], Any], values: list[Any]) -> NoReturn:
+    """Goes through a list once more to find which value it was: so a path costs nothing until it is needed."""
+    for at, value in enumerate(values):
+        try:
+            read(value)
+        except Unfit as error:
+            error.path = f"{path}[{at}]{error.path}"
+            raise
+    raise AssertionError("a list that did not fit fits")
+
+
+def _is_scalar(hint: Any) -> bool:
+    return hint in _PLAIN or hint is _decimal.Decimal or hint is float or hint is Any
 
 
 _NUMBER = _re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,9})?", _re.ASCII)
 
 
+_SHORT = _re.compile(r"-?[0-9]{1,19}(?:\.[0-9]{1,18})?")
+
+
 def _exact(path: str, value: Any) -> _decimal.Decimal:
-    if type(value) is str and (len(value) > 32 or not _NUMBER.fullmatch(value)) or type(value) not in (str, int):
-        if type(value) is not str or not _NUMBER.fullmatch(value):
-            raise Unfit(path, 'a decimal number as text, like "12.50", or a whole one', value)
+    if type(value) is str and _SHORT.fullmatch(value):
+        return _decimal.Decimal(value)
+    if type(value) is not int and not (type(value) is str and _NUMBER.fullmatch(value)):
+        raise Unfit(path, 'a decimal number as text, like "12.50", or a whole one', value)
     number = _decimal.Decimal(value)
-    if len(number.as_tuple().digits) > _DIGITS_MAX or number.adjusted() > _DIGITS_MAX or number.as_tuple().exponent < -_DIGITS_MAX:
+    if number.adjusted() > _DIGITS_MAX or number.as_tuple().exponent < -_DIGITS_MAX or len(number.as_tuple().digits) > _DIGITS_MAX:
         raise Unfit(path, "a decimal number of at most 38 digits", value)
     return number
 
