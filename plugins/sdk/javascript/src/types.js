@@ -102,15 +102,14 @@ export const nullable = (type) => ({ ...type, nullable: true });
 
 /** A JSON object with these fields; others are left as they are. */
 export function object(fields) {
-  if (Object.keys(fields).length === 0) throw new TypeError('object(): a field is wanted; json takes whatever there is');
   const members = Object.entries(fields).map(([name, type]) => member(type, `o${property(name)}`, `.${name}`));
-  return { wanted: 'an object', read: reader(`typeof o !== 'object' || o === null || rt.isArray(o)`, 'an object', members, (all) => all) };
+  return { wanted: 'an object', read: reader(`typeof o !== 'object' || o === null || rt.isArray(o)`, 'an object', members, (all) => all, false) };
 }
 
 /** A JSON list of such values. */
 export function list(type) {
   const each = (one) => `for (let i = 0; i < o.length; i++) { ${one} }`;
-  return { wanted: 'a list', read: reader('!rt.isArray(o)', 'a list', [member(type, 'o[i]')], each) };
+  return { wanted: 'a list', read: reader('!rt.isArray(o)', 'a list', [member(type, 'o[i]')], each, true) };
 }
 
 /** A JSON object whose field `tag` says which of the models it is; null where it is none of them. */
@@ -133,7 +132,7 @@ function member(type, slot, path) {
 }
 
 /** A function that checks a value and puts what it took in its place. */
-function reader(isWrong, wanted, members, around) {
+function reader(isWrong, wanted, members, around, isList) {
   const inner = [];
   const steps = members.map(({ type, slot }) => {
     const step = type.read
@@ -144,7 +143,6 @@ function reader(isWrong, wanted, members, around) {
     return `v = ${slot}; ${type.nullable ? `if (v === undefined) ${slot} = null; else if (v !== null) { ${step} }` : step}`;
   });
   const single = steps.map((step) => compile(`(o, i) => { let v; ${step} }`, { inner }));
-  const isList = members[0]?.path === undefined;
   const locate = (error, o) => {
     if (error instanceof Reject) {
       if (isList) o.forEach((_, i) => inPath(`[${i}]`, () => single[0](o, i)));
