@@ -298,12 +298,12 @@ pub const Changes = struct {
     reason: Text = "",
 
     /// Adds a change: changes.put(Order, .{ .order_id = id, .status = "placed" });
-    pub fn put(self: *Changes, comptime Change: type, row: Change.Row) Fault!void {
-        const names = @typeInfo(Change.Row).@"struct".field_names;
+    pub fn put(self: *Changes, comptime Kind: type, row: Kind.Row) Fault!void {
+        const names = @typeInfo(Kind.Row).@"struct".field_names;
         const values = try self.allocator.alloc(abi.Value, names.len);
         inline for (names, values) |name, *value| value.* = try lower(self.allocator, @field(row, name));
-        if (Change.number == std.math.maxInt(u32)) @panic("the change of " ++ Change.table.name ++ " is not among the projection's .changes");
-        try self.list.append(self.allocator, .{ .shape = Change.number, .values = .of(values) });
+        if (Kind.number == std.math.maxInt(u32)) @panic("the change of " ++ Kind.table.name ++ " is not among the projection's .changes");
+        try self.list.append(self.allocator, .{ .shape = Kind.number, .values = .of(values) });
     }
 
     /// This event is at fault: return changes.reject("..", .{});
