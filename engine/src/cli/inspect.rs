@@ -103,7 +103,8 @@ pub(super) async fn inspect(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn refused(file: &Path, refusal: &PluginError) -> String {
+/// Why it does not run, with all of its problems.
+pub(super) fn refused(file: &Path, refusal: &PluginError) -> String {
     let mut lines = vec![format!("{} does not run ({}): {}", file.display(), refusal.code, refusal.message)];
     // The message may already hold them.
     let missing = refusal.problems.iter().map(ToString::to_string).filter(|problem| !refusal.message.contains(problem));
