@@ -31,7 +31,7 @@ use events::Lines;
 /// How long the events of one case may take.
 const TIME_MAX: Duration = Duration::from_secs(120);
 const STOP_MAX: Duration = Duration::from_secs(8);
-/// Of the events that changed a row, the last so many are named.
+/// Of the events that wrote a row, the last so many are named.
 const LINES_SHOWN: usize = 5;
 
 #[derive(clap::Args)]
@@ -59,6 +59,9 @@ pub(super) async fn test(options: Options) -> anyhow::Result<ExitCode> {
             failed += 1;
             say(&format!("FAILED  {}: {error:#}", dir.display()));
         }
+    }
+    if let (Some(text), 0) = (&options.filter, passed + failed) {
+        bail!("no case has {text:?} in its path");
     }
     say(&format!("{passed} passed, {failed} failed"));
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::from(super::FAILURE) })
@@ -127,6 +130,8 @@ impl Case {
 }
 
 fn cases(dir: &Path) -> anyhow::Result<Vec<Case>> {
+    // What is told of the working directory is told without its dot.
+    let dir = dir.strip_prefix(".").unwrap_or(dir);
     let mut cases = Vec::new();
     let whole = dir.join("events.jsonl");
     if whole.is_file() {
@@ -211,7 +216,7 @@ async fn run(case: &Case, plugin: &Plugin, dir: &Path, update: bool) -> anyhow::
     Ok(Report { summary: counts, differences })
 }
 
-/// Which events changed which row.
+/// Which events wrote which row.
 #[derive(Default)]
 struct History {
     /// Lines by table and primary key, as JSON.
@@ -224,11 +229,10 @@ impl History {
         let mut stepper = Stepper::new(plugin);
         for golden in &lines.0 {
             let stepped = stepper.step(&golden.at, golden.event.clone()).await?;
-            for row in &stepped.rows {
-                let key: Vec<Value> =
-                    row["key"].as_object().into_iter().flat_map(|key| key.values().cloned()).collect();
-                // Members of an object stand by name; a key's order does not matter to tell one from another.
-                let place = (row["table"].as_str().unwrap_or_default().to_owned(), key_text(key));
+            // What a change says, and what it did: of the rows under a prefix, only the rows themselves tell the whole key.
+            for touched in stepped.changes.iter().filter(|change| change["action"] != "delete-prefix").chain(&stepped.rows) {
+                let key = touched["key"].as_object().into_iter().flat_map(|key| key.values().cloned()).collect();
+                let place = (touched["table"].as_str().unwrap_or_default().to_owned(), key_text(key));
                 history.lines.entry(place).or_default().push(golden.line);
             }
         }
@@ -240,13 +244,13 @@ impl History {
             return String::new();
         }
         let Some(lines) = self.lines.get(&(table.to_owned(), key_text(key.to_vec()))) else {
-            return "\n    no event changed this row".to_owned();
+            return "\n    no event wrote this row".to_owned();
         };
         let mut text = String::new();
         let unique: BTreeSet<usize> = lines.iter().copied().collect();
         let hidden = unique.len().saturating_sub(LINES_SHOWN);
         for (index, line) in unique.iter().skip(hidden).rev().enumerate() {
-            let verb = if index == 0 { "changed last by" } else { "before that by" };
+            let verb = if index == 0 { "written last by" } else { "before that by" };
             // Writing to a String cannot fail, here and below.
             write!(text, "\n    {verb} {}:{line}", case.events.display()).ok();
         }

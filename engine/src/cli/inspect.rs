@@ -122,6 +122,7 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
         format!("sha256      {}", plugin.digest()),
         format!("contract    laterna:projection@{}, {}", plugin.contract_version(), kind(plugin)),
     ];
+    lines.extend(plugin.language().map(|language| format!("language    {language}")));
     lines.extend(descriptor.topics.iter().map(|topic| format!("topic       {}", topic_text(topic))));
     lines.extend(
         schema
@@ -146,9 +147,8 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
     lines.join("\n")
 }
 
-fn kind(plugin: &Plugin) -> String {
-    let kind = if plugin.is_core_module() { "core module, wrapped" } else { "component" };
-    plugin.language().map_or_else(|| kind.to_owned(), |language| format!("{kind}, {language}"))
+fn kind(plugin: &Plugin) -> &'static str {
+    if plugin.is_core_module() { "core module, wrapped" } else { "component" }
 }
 
 fn ddl(schema: &Schema) -> String {

@@ -78,11 +78,11 @@ pub(in crate::cli) async fn dev(global: &Global, options: Options) -> anyhow::Re
     let mut signals = run::Signals::new()?;
     let mut author = Author { options: &options, rounds: Rounds::new(&place)?, live: None, steps: BTreeMap::new() };
     if options.once {
-        return Ok(if author.round(&input, None).await {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::from(super::super::FAILURE)
-        });
+        let is_well = author.round(&input, None).await;
+        if let Some(live) = author.live.take() {
+            live.control.shutdown(STOP_MAX).await;
+        }
+        return Ok(if is_well { ExitCode::SUCCESS } else { ExitCode::from(super::super::FAILURE) });
     }
     let listener = demo::listen(options.listen).await?;
     let server = Server::start(listener, run::http_settings(&author.rounds.config(&place)?))?;

@@ -200,6 +200,18 @@ impl Template {
         written
     }
 
+    /// The file that says what the projection is: it names the topic.
+    fn source(&self, ending: &str) -> Option<&'static str> {
+        let own = SDKS.iter().filter_map(|(path, bytes)| {
+            let file = path.strip_prefix(self.sdk)?.strip_prefix('/')?.strip_prefix(self.folder)?.strip_prefix('/')?;
+            let is_it = Path::new(file).extension().is_some_and(|found| found == ending)
+                && std::str::from_utf8(bytes).is_ok_and(|text| text.contains("{{topic}}"));
+            is_it.then_some(file)
+        });
+        // A test of the language's own may name it too.
+        own.min_by_key(|file| (file.contains("test"), file.len()))
+    }
+
     fn write_to(&self, dir: &Path, name: &str, topic: &str, sample: Option<&sample::Sample>) -> anyhow::Result<()> {
         let put = |path: &str, bytes: &[u8]| {
             let file = dir.join(path);
@@ -226,14 +238,15 @@ impl Template {
             }
         }
         if let Some(sample) = sample {
-            let Some((path, text)) = source::write(&self.language, &sample.model) else {
+            let Some((ending, text)) = source::write(&self.language, &sample.model) else {
                 bail!(
                     "nothing is inferred from samples for {} yet: leave --from-sample and --from-topic out",
                     self.language
                 )
             };
-            ensure!(dir.join(path).is_file(), "the template of {} has no {path}; please report this", self.language);
-            put(path, text.as_bytes())?;
+            let path =
+                self.source(ending).with_context(|| format!("the template of {} has no source", self.language))?;
+            put(&fill(path), text.as_bytes())?;
             put(SAMPLE, (sample.events.join("\n") + "\n").as_bytes())?;
         }
         Ok(())

@@ -91,6 +91,8 @@ pub(super) struct Column {
 pub(super) enum Type {
     Boolean,
     Integer,
+    /// A whole number beyond 2^53: some languages read it in a way of its own.
+    Long,
     Float,
     /// A decimal number as text.
     Decimal,
@@ -229,7 +231,7 @@ fn key(objects: &Objects<'_>, golden: &[Golden], discriminator: Option<&str>) ->
     let candidates = |json: &&String| {
         let is_id = *json == "id" || json.ends_with("_id") || json.ends_with("Id") || *json == "uuid";
         let is_there = objects.iter().all(|(_, object)| object.get(*json).is_some_and(|value| !value.is_null()));
-        let is_key = matches!(types[json.as_str()], Type::Integer | Type::Text | Type::Uuid);
+        let is_key = matches!(types[json.as_str()], Type::Integer | Type::Long | Type::Text | Type::Uuid);
         is_id && is_there && is_key && Some(json.as_str()) != discriminator
     };
     let first = objects.first().and_then(|(_, object)| object.keys().filter(candidates).min_by_key(|json| json.len()));
@@ -334,8 +336,10 @@ fn type_of(json: &str, values: &[&Value]) -> Type {
             || json.ends_with("At");
         if is_named_so && all(&|value| value.as_i64().is_some_and(|ms| MILLIS.contains(&ms))) {
             Type::Millis
-        } else {
+        } else if all(&|value| value.as_i64().is_some_and(|n| n.unsigned_abs() < 1 << 53)) {
             Type::Integer
+        } else {
+            Type::Long
         }
     } else if all(&|value| value.is_i64() || value.is_f64()) {
         Type::Float

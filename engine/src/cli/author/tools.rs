@@ -104,15 +104,28 @@ const SIGNS: &[(&str, &str)] = &[
     ("unable to execute command: Executable \"wasm-ld", "apt-get install lld"),
 ];
 
+/// The name under which a program stands in the table: `clang-19` and the like are known by what stands before the number.
+pub(in crate::cli) fn stem(program: &str) -> &str {
+    let name = program.rsplit('/').next().unwrap_or(program);
+    if TOOLS.iter().any(|tool| tool.program == name) {
+        return name;
+    }
+    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
+    if stem == "npx" {
+        "npm"
+    } else if stem == "python" {
+        "python3"
+    } else {
+        stem
+    }
+}
+
 /// What to say where a command's program is not there.
 pub(in crate::cli) fn absent(program: &str, language: &str) -> String {
-    let name = program.rsplit('/').next().unwrap_or(program);
-    // `clang-19` and the like are known by what stands before the number.
-    let stem = name.trim_end_matches(|c: char| c.is_ascii_digit() || c == '.').trim_end_matches('-');
     if program.contains("node_modules/") {
         return format!("{program} is not there: the project's packages are not installed\nto mend it: npm install");
     }
-    let known = TOOLS.iter().find(|tool| tool.program == name || tool.program == stem);
+    let known = TOOLS.iter().find(|tool| tool.program == stem(program));
     match known {
         Some(tool) => {
             format!("{program} is not installed, or not on PATH: {}\nto mend it: {}", tool.purpose, tool.mend)

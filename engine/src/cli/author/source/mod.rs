@@ -4,17 +4,19 @@
 //! Laws: what it writes builds without a warning, passes for every event that the model was made of, and is what a person would have
 //! written: it is a beginning to be changed.
 
+mod javascript;
 mod rust;
 
 use super::sample::Model;
 
-/// A file of the project: its path, and its text.
-pub(super) type SourceFile = (&'static str, String);
-
-/// The source of a projection in a language of plugin.toml; none where no generator knows it.
-pub(super) fn write(language: &str, model: &Model) -> Option<SourceFile> {
+/// The source of a projection in a language of plugin.toml, with the ending of its file; none where no generator knows the language.
+///
+/// It takes the place of the template's file with this ending that names the topic.
+pub(super) fn write(language: &str, model: &Model) -> Option<(&'static str, String)> {
     match language {
-        "rust" => Some(rust::write(model)),
+        "rust" => Some(("rs", rust::write(model))),
+        "javascript" => Some(("js", javascript::write(model))),
+        "typescript" => Some(("ts", javascript::write(model))),
         _ => None,
     }
 }

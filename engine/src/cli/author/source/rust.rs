@@ -1,11 +1,10 @@
 //! Rust: `table!` and `projection!`, an enum of the kinds of event, serde reads them.
 
 use super::super::sample::{Column, Field, Key, Kind, Model, Type};
-use super::{SourceFile, introduction, literal};
+use super::{introduction, literal};
 
-pub(super) fn write(model: &Model) -> SourceFile {
-    let parts = [head(model), table(model), events(model), apply(model)];
-    ("src/lib.rs", parts.join("\n"))
+pub(super) fn write(model: &Model) -> String {
+    [head(model), table(model), events(model), apply(model)].join("\n")
 }
 
 fn head(model: &Model) -> String {
@@ -135,7 +134,7 @@ fn value(field: &Field, column: &Column) -> String {
 fn type_of(kind: Type) -> &'static str {
     match kind {
         Type::Boolean => "bool",
-        Type::Integer => "i64",
+        Type::Integer | Type::Long => "i64",
         Type::Float => "f64",
         Type::Decimal => "Decimal",
         Type::Text => "String",
