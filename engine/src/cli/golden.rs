@@ -230,7 +230,9 @@ impl History {
         for golden in &lines.0 {
             let stepped = stepper.step(&golden.at, golden.event.clone()).await?;
             // What a change says, and what it did: of the rows under a prefix, only the rows themselves tell the whole key.
-            for touched in stepped.changes.iter().filter(|change| change["action"] != "delete-prefix").chain(&stepped.rows) {
+            for touched in
+                stepped.changes.iter().filter(|change| change["action"] != "delete-prefix").chain(&stepped.rows)
+            {
                 let key = touched["key"].as_object().into_iter().flat_map(|key| key.values().cloned()).collect();
                 let place = (touched["table"].as_str().unwrap_or_default().to_owned(), key_text(key));
                 history.lines.entry(place).or_default().push(golden.line);

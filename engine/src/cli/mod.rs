@@ -255,10 +255,10 @@ impl Global {
         }
     }
 
-    /// For commands that say themselves what an author wants to know: of the engine only warnings, and what plugins log.
+    /// For commands that say themselves what an author wants to know: of the engine nothing, of plugins what they log.
     fn start_author_logging(&self) -> anyhow::Result<()> {
         let is_asked_for = self.verbose > 0 || self.quiet || std::env::var_os("RUST_LOG").is_some();
-        self.start_logging_at(None, if is_asked_for { None } else { Some("error,plugin=info") })
+        self.start_logging_at(None, if is_asked_for { None } else { Some("off,plugin=info") })
     }
 
     /// Logs go to standard error, or to `file` where the terminal is needed for something else.

@@ -43,7 +43,9 @@ fn places(message: &str) -> Vec<(String, usize)> {
         let digits: String = message[at + 1..].chars().take_while(char::is_ascii_digit).collect();
         let name: String = message[..at].chars().rev().take_while(|c| is_of_a_path(*c)).collect();
         let name: String = name.chars().rev().collect();
-        if let (Ok(number), true) = (digits.parse(), name.contains('.')) {
+        // Events are named with their own lines; what is looked for is what was written to handle them.
+        let is_source = name.contains('.') && !name.ends_with(".jsonl");
+        if let (Ok(number), true) = (digits.parse(), is_source) {
             found.push((at, name, number));
         }
     }
@@ -82,6 +84,8 @@ mod tests {
         let python =
             "Traceback (most recent call last): File \"/app.py\", line 1, in apply | File \"/app.py\", line 3, in f";
         assert_eq!(shown(python), "\n  app.py:3 | c");
+        std::fs::write(dir.path().join("e.jsonl"), "{}\n").unwrap();
+        assert_eq!(shown("e.jsonl:1: panicked at src/lib.rs:1:5"), "\n  src/lib.rs:1 | one");
         assert_eq!(shown("at 12:30 nothing: 5, src/none.rs:2, src/lib.rs:9"), "");
     }
 }

@@ -119,7 +119,7 @@ impl Built {
     /// Writes the plugin where it was asked for, or under its name; answers where that is. The file is there whole or not at all.
     pub(in crate::cli) fn write(&self, project: &Project, to: Option<&Path>) -> anyhow::Result<PathBuf> {
         let name = &self.plugin.schema().descriptor.name;
-        let to = to.map_or_else(|| project.dir.join(format!("{name}.wasm")), Path::to_owned);
+        let to = to.map_or_else(|| project.path(&format!("{name}.wasm")), Path::to_owned);
         replace(&to, self.plugin.bytes()).with_context(|| format!("{} cannot be written", to.display()))?;
         Ok(to)
     }
@@ -173,7 +173,12 @@ impl Project {
 
     /// A folder of the project's own that no tool of the language looks into.
     pub(in crate::cli) fn private(&self) -> PathBuf {
-        self.dir.join(PRIVATE)
+        self.path(PRIVATE)
+    }
+
+    /// A path in the project as it is told: that of the working directory without its dot.
+    fn path(&self, name: &str) -> PathBuf {
+        self.dir.strip_prefix(".").unwrap_or(&self.dir).join(name)
     }
 
     /// Runs the commands and lets the engine load what they leave.

@@ -20,6 +20,8 @@ const KINDS_MAX: usize = 40;
 const EVENTS_OF_A_KIND: usize = 5;
 /// And so many of the first ones, whatever they are.
 const EVENTS_FIRST: usize = 40;
+/// In a sample of so few events, each may be of another kind.
+const FEW: usize = 10;
 /// Names under which events say what they are, most common first.
 const DISCRIMINATORS: [&str; 6] = ["type", "event_type", "eventType", "kind", "event", "__type"];
 /// 2000-01-01 and 2100-01-01: whole numbers between them, in fields that are named so, are milliseconds.
@@ -204,7 +206,7 @@ fn discriminator(objects: &Objects<'_>) -> Option<String> {
     let is_one = |name: &&&str| {
         let values: Option<BTreeSet<&str>> = objects.iter().map(|(_, object)| object.get(**name)?.as_str()).collect();
         let Some(values) = values else { return false };
-        let is_few = values.len() <= KINDS_MAX && (values.len() < objects.len() || objects.len() == 1);
+        let is_few = values.len() <= KINDS_MAX && (values.len() < objects.len() || objects.len() <= FEW);
         is_few && !values.contains("") && (***name == *DISCRIMINATORS[0] || values.len() > 1)
     };
     DISCRIMINATORS.iter().find(is_one).map(|name| (*name).to_owned())

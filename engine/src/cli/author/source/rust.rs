@@ -85,11 +85,14 @@ fn apply(model: &Model) -> String {
     if let Key::Event { column } = &model.key {
         text += &format!("    let {column} = event.key_text()?.to_owned();\n");
     }
-    text += "    match event.json()? {\n";
+    text += match model.discriminator {
+        Some(_) => "    match event.json()? {\n",
+        None => "    match event.json::<Seen>()? {\n",
+    };
     for kind in &model.kinds {
         let pattern = match model.discriminator {
             Some(_) => format!("Some(Incoming::{}({}))", kind.type_name, name_of(model, kind)),
-            None => format!("Some({}{})", if name_of(model, kind) == "_" { "Seen {}" } else { "it @ Seen { .. }" }, ""),
+            None => format!("Some({})", name_of(model, kind)),
         };
         text += &format!("        {pattern} => changes.push({}Row {{\n", kind.type_name);
         match &model.key {
