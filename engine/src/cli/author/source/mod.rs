@@ -5,6 +5,7 @@
 //! written: it is a beginning to be changed.
 
 mod javascript;
+mod python;
 mod rust;
 
 use super::sample::Model;
@@ -17,6 +18,7 @@ pub(super) fn write(language: &str, model: &Model) -> Option<(&'static str, Stri
         "rust" => Some(("rs", rust::write(model))),
         "javascript" => Some(("js", javascript::write(model))),
         "typescript" => Some(("ts", javascript::write(model))),
+        "python" => Some(("py", python::write(model))),
         _ => None,
     }
 }
