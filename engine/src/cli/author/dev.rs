@@ -27,7 +27,7 @@ use super::super::golden::{self, events};
 use super::super::remote::stepped_text;
 use super::super::terminal::{complain, one_line, say, table};
 use super::super::{Global, demo, run};
-use super::project::{Flavour, MANIFEST, Project};
+use super::project::{Flavour, MANIFEST, Project, replace};
 use super::tap::{From, Tapped};
 use super::with_source_line;
 
@@ -289,9 +289,12 @@ async fn replay(config: &Config, plugin: &Plugin, text: &str, input: &Input) -> 
     let lines =
         events::split(text, &schema.descriptor.topics, &config.file.dir).map_err(|error| input.located(error))?;
     std::fs::create_dir_all(&config.plugins_dir)?;
-    let name = format!("{}.wasm", schema.descriptor.name);
-    std::fs::write(config.plugins_dir.join(name), plugin.bytes())?;
     let control = Control::start(config.clone()).await?;
+    // Renamed into place while the engine watches, it is whole at once; a file that is there already would have to settle first.
+    replace(&config.plugins_dir.join(format!("{}.wasm", schema.descriptor.name)), plugin.bytes())?;
+    while control.projections().is_empty() && control.rejected().is_empty() {
+        tokio::time::sleep(LOOK_EVERY / 5).await;
+    }
     control.caught_up().await;
     let rows = async {
         if let Some(file) = control.rejected().into_iter().next() {
