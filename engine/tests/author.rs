@@ -91,7 +91,7 @@ fn a_new_project_is_whole_or_not_there_and_nothing_is_asked_without_a_terminal()
     ] {
         assert!(source.lines().any(|found| found == line), "no {line:?} in\n{source}");
     }
-    let events = std::fs::read_to_string(dir.path().join("totals/tests/sample.jsonl")).unwrap();
+    let events = std::fs::read_to_string(dir.path().join("totals/tests/events.jsonl")).unwrap();
     assert_eq!(events.lines().count(), 3);
     assert!(dir.path().join("totals/sdk/wit/projection.wit").is_file(), "the SDK stands on its own");
     let (code, said) = run(dir.path(), &new);

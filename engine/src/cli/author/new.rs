@@ -22,7 +22,7 @@ const SDKS: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/sdks.rs"));
 const ALIASES: [(&str, &str); 6] =
     [("js", "javascript"), ("ts", "typescript"), ("py", "python"), ("rs", "rust"), ("c++", "cpp"), ("golang", "go")];
 /// Where a project's events are that it is tested with.
-const SAMPLE: &str = "tests/sample.jsonl";
+const SAMPLE: &str = "tests/events.jsonl";
 /// Events of a topic that are looked at, the newest.
 const FROM_TOPIC_MAX: usize = 1000;
 

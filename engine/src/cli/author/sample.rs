@@ -112,7 +112,7 @@ pub(super) enum Type {
 /// A model, and the events it was made of.
 pub(super) struct Sample {
     pub(super) model: Model,
-    /// Lines for `tests/sample.jsonl`.
+    /// Lines for `tests/events.jsonl`.
     pub(super) events: Vec<String>,
     /// What an author should know of it, a line each.
     pub(super) notes: Vec<String>,
@@ -185,7 +185,7 @@ pub(super) fn infer(name: &str, topic: &str, golden: &[Golden]) -> anyhow::Resul
     }
     let events = chosen(golden, discriminator.as_deref(), &key);
     if events.len() < golden.len() {
-        notes.push(format!("tests/sample.jsonl has {} of the sample's {} events", events.len(), golden.len()));
+        notes.push(format!("tests/events.jsonl has {} of the sample's {} events", events.len(), golden.len()));
     }
     let model = Model {
         name: name.to_owned(),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import datetime as _datetime
 import decimal as _decimal
 import json as _json
+import keyword as _keyword
 import re as _re
 import types as _pytypes
 import typing as _typing
@@ -172,30 +173,37 @@ def _document(at: str, value: Any) -> str:
 
 
 _S64 = "-0x8000000000000000 <= {v} <= 0x7fffffffffffffff"
-text = Type("TEXT", "Text({v}) if type({v}) is str and ({v}.isascii() or whole({v})) else bad({at}, 'text of whole characters', {v})")
-integer = Type("INTEGER", "Integer({v}) if type({v}) is int and " + _S64 + " else bad({at}, 'a whole number of 64 bits', {v})")
-decimal = Type("DECIMAL", "Decimal(str({v})) if type({v}) is Exact and finite({v}) else Decimal(decimal_text({at}, {v}))")
-float_ = Type("FLOAT", "Float({v}) if type({v}) is float and {v} - {v} == 0 else bad({at}, 'a finite float', {v})")
-boolean = Type("BOOLEAN", "Boolean({v}) if type({v}) is bool else bad({at}, 'True or False', {v})")
-bytes_ = Type("BYTES", "Bytes({v}) if type({v}) is bytes else bad({at}, 'bytes', {v})")
-timestamp = Type("TIMESTAMP", "Timestamp({v} * 1000) if type({v}) is int and -9223372036854775 <= {v} <= 9223372036854775 else Timestamp(instant({at}, {v}))")
-date = Type("DATE", "Date(day({at}, {v}))")
-uuid = Type("UUID", "Uuid({v}) if type({v}) is str and {v}.isascii() else Uuid(str({v})) if type({v}) is UUID else bad({at}, 'a UUID', {v})")
-json = Type("JSON", "Json(document({at}, {v}))")
+text = Type("TEXT", "Text({v}) if _type({v}) is _str and ({v}.isascii() or _whole({v})) else _bad({at}, 'text of whole characters', {v})")
+integer = Type("INTEGER", "Integer({v}) if _type({v}) is _int and " + _S64 + " else _bad({at}, 'a whole number of 64 bits', {v})")
+decimal = Type("DECIMAL", "Decimal(_str({v})) if _type({v}) is Exact and _finite({v}) else Decimal(_decimal_text({at}, {v}))")
+float_ = Type("FLOAT", "Float({v}) if _type({v}) is _float and {v} - {v} == 0 else _bad({at}, 'a finite float', {v})")
+boolean = Type("BOOLEAN", "Boolean({v}) if _type({v}) is _bool else _bad({at}, 'True or False', {v})")
+bytes_ = Type("BYTES", "Bytes({v}) if _type({v}) is _bytes else _bad({at}, 'bytes', {v})")
+timestamp = Type("TIMESTAMP", "Timestamp({v} * 1000) if _type({v}) is _int and -9223372036854775 <= {v} <= 9223372036854775 else Timestamp(_instant({at}, {v}))")
+date = Type("DATE", "Date(_day({at}, {v}))")
+uuid = Type("UUID", "Uuid({v}) if _type({v}) is _str and {v}.isascii() else Uuid(_str({v})) if _type({v}) is UUID else _bad({at}, 'a UUID', {v})")
+json = Type("JSON", "Json(_document({at}, {v}))")
 
+# No column can have any of these names: they begin with a capital or an underscore. What Python has built in is among them, or a
+# column `type` would hide it.
 _CELLS = {
     **{case: getattr(_t, f"Value_{case}") for case in "Text Integer Decimal Float Boolean Bytes Timestamp Date Uuid Json".split()},
-    **dict(NULL=_t.Value_Null(), Change=_t.Change, bad=_bad, whole=_whole_characters, decimal_text=_decimal_text, instant=_instant, day=_day),
-    **dict(document=_document, Exact=_decimal.Decimal, UUID=_uuid.UUID, finite=_decimal.Decimal.is_finite),
+    **dict(NULL=_t.Value_Null(), Change=_t.Change, Exact=_decimal.Decimal, UUID=_uuid.UUID, _finite=_decimal.Decimal.is_finite),
+    **dict(_bad=_bad, _whole=_whole_characters, _decimal_text=_decimal_text, _instant=_instant, _day=_day, _document=_document),
+    **dict(_type=type, _str=str, _int=int, _float=float, _bool=bool, _bytes=bytes),
 }
 
 
 def change_function(number: int, name: str, table: str, columns: dict[str, Type], out: list[Any]) -> Callable[..., None]:
-    """A function with the columns as named arguments, which appends the change to ``out``. One that takes null may be left out."""
-    arguments = ", ".join(column + ("=None" if type.nullable else "") for column, type in columns.items())
-    cells = ", ".join(type.cell(column, f"{table}.{column}") for column, type in columns.items())
-    scope = {**_CELLS, "append": out.append}
-    exec(f"def {name}(*, {arguments}):\n append(Change({number}, [{cells}]))", scope)
+    """A function with the columns as named arguments, which appends the change to ``out``.
+
+    One that takes null may be left out; one that is a word of Python is called ``class_``.
+    """
+    names = {column: column + "_" * _keyword.iskeyword(column) for column in columns}
+    arguments = ", ".join(names[column] + ("=None" if type.nullable else "") for column, type in columns.items())
+    cells = ", ".join(type.cell(names[column], f"{table}.{column}") for column, type in columns.items())
+    scope = {**_CELLS, "_append": out.append}
+    exec(f"def {name}(*, {arguments}):\n _append(Change({number}, [{cells}]))", scope)
     function = scope[name]
     function.__doc__ = f"{name} in table {table}: takes effect in the event that is being applied."
     return function

@@ -83,6 +83,16 @@ class Values(unittest.TestCase):
         ]:
             self.assertEqual(put(type, value), (case, cell))
 
+    def test_a_column_may_have_any_name(self):
+        names = "type str int float bool bytes day append document finite instant class".split()
+        kinds = [text, text, integer, float_, boolean, bytes_, date, decimal, json, decimal, timestamp, text]
+        values = ["t", "s", 1, 0.5, True, b"b", "2026-01-31", "1.5", {}, "2", 3, "c"]
+        upsert = Table("t", {"id": text}, dict(zip(names, kinds))).upsert(*names)
+        arguments = {name + "_" * (name == "class"): value for name, value in zip(names, values)}
+        plugin = projection("p", topics=["t"])(lambda event: upsert(id="a", **arguments))
+        cells = outcome_of(plugin, value="{}")["changes"][0]
+        self.assertEqual(str(cells).count("reject"), 0, cells)
+
     def test_what_a_column_cannot_hold_rejects_with_column_and_value(self):
         for type, value, reason in [
             (text, 7, "t.v: text of whole characters wanted, not 7"),
