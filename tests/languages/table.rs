@@ -106,18 +106,12 @@ pub(super) fn write_docs(file: &Path, languages: &[Language], native_ns: [f64; 2
         let Some(compared) = &language.compared else { continue };
         let open: Vec<&str> =
             compared.open_differences.iter().filter(|(_, count)| **count > 0).map(|(kind, _)| *kind).collect();
-        let wide = if compared.wide_rejected > 0 {
-            "rejects integers beyond 2^53 that it cannot hold"
-        } else {
-            "holds integers of 64 bits"
-        };
-        let open = if open.is_empty() {
-            "as Rust".to_owned()
-        } else {
-            format!("otherwise than Rust for: {}", open.join(", "))
-        };
-        writeln!(kinds, "* {}: {wide}; where JSON leaves it open, {open}.", language.name()).expect("a String");
+        let open =
+            if open.is_empty() { "as Rust".to_owned() } else { format!("otherwise than Rust: {}", open.join(", ")) };
+        writeln!(kinds, "* {}: {open}", language.name()).expect("a String");
     }
-    let page = format!("{before}{BEGIN}\n{table}\n{kinds}{END}{after}");
+    let page = format!(
+        "{before}{BEGIN}\n{table}\nWhere JSON leaves the meaning to its reader (see below), they answer\n{kinds}{END}{after}"
+    );
     std::fs::write(file, page).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }
