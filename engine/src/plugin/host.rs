@@ -267,9 +267,9 @@ impl Flavour {
             // One result on every machine.
             .cranelift_nan_canonicalization(true)
             .wasm_relaxed_simd(false)
-            // What no toolchain of ours needs is attack surface.
+            // What no toolchain of ours needs is attack surface. (Several memories in one module are needed: so wasmtime copies
+            // between the modules of a component, of which the interpreters' toolchains make several. Their sum is bounded.)
             .wasm_memory64(false)
-            .wasm_multi_memory(false)
             .shared_memory(false);
         config
     }
