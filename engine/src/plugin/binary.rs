@@ -1,7 +1,10 @@
 //! What a file is before anything of it runs: a component of the contract, a core module that we wrap, or neither.
 //!
 //! Reads names only, with a parser that is made for hostile input. Every refusal names what was found and what to do.
+//! A core module needs no more than the contract's functions: the types that its toolchain did not embed are embedded here.
 
+use std::borrow::Cow;
+use std::fmt::Display;
 use std::sync::Arc;
 
 use sha2::{Digest as _, Sha256};
@@ -18,6 +21,15 @@ pub const CONTRACT_VERSIONS: &[&str] = &["0.1.0"];
 /// Our preview 1 adapter: `adapter.wat`, assembled.
 const ADAPTER: &[u8] = include_bytes!("adapter.wasm");
 const CONTRACT: &str = "laterna:projection/";
+/// What is embedded in a core module that brings no types: the newest of `CONTRACT_VERSIONS`.
+const CONTRACT_TEXT: &str = include_str!("../../../wit/projection.wit");
+/// What such a module exports, and what it is told where one is missing.
+const CORE_EXPORTS: [(&str, &str); 4] = [
+    ("describe", "the SDK exports it with the projection; in C, C++ and Zig, name the SDK's source file in the build"),
+    ("apply", "the SDK exports it with the projection; in C, C++ and Zig, name the SDK's source file in the build"),
+    ("cabi_realloc", "the SDK exports it; by hand, it is `(old pointer, old size, alignment, new size) -> pointer`"),
+    ("memory", "every linker for WebAssembly exports it unless told otherwise"),
+];
 const BUILD_HINT: &str = "build it against wit/projection.wit (docs: wit/README.md)";
 
 /// What the sandbox has, by the part of the name before the version. WASI is there for runtimes that cannot do without, and is empty.
@@ -155,6 +167,11 @@ fn outline(bytes: &[u8]) -> Result<Outline, PluginError> {
                     outline.exports.push(name(&export.map_err(|error| invalid(&error))?.name));
                 }
             }
+            Payload::ExportSection(section) if depth == 0 => {
+                for export in section {
+                    outline.exports.push(export.map_err(|error| invalid(&error))?.name.to_owned());
+                }
+            }
             Payload::ImportSection(section) if depth == 0 => {
                 for import in section.into_imports() {
                     let import = import.map_err(|error| invalid(&error))?;
@@ -201,17 +218,7 @@ fn contract_version(outline: &Outline) -> Result<String, PluginError> {
             ),
         ));
     };
-    if !CONTRACT_VERSIONS.contains(&version) {
-        return Err(PluginError::fatal(
-            "contract_version",
-            format!(
-                "it was built for version {} of laterna:projection, this engine runs version {}; build it against \
-                 that version's wit/projection.wit, or run the engine that goes with it",
-                for_people(version, 40),
-                CONTRACT_VERSIONS.join(", ")
-            ),
-        ));
-    }
+    known_version(version)?;
     let missing: Vec<_> =
         ["describe", "apply"].into_iter().filter(|name| !outline.exports.iter().any(|e| e == name)).collect();
     if !missing.is_empty() {
@@ -221,6 +228,21 @@ fn contract_version(outline: &Outline) -> Result<String, PluginError> {
         ));
     }
     Ok(version.to_owned())
+}
+
+fn known_version(version: &str) -> Result<(), PluginError> {
+    if CONTRACT_VERSIONS.contains(&version) {
+        return Ok(());
+    }
+    Err(PluginError::fatal(
+        "contract_version",
+        format!(
+            "it was built for version {} of laterna:projection, this engine runs version {}; build it against that \
+             version's wit/projection.wit, or run the engine that goes with it",
+            for_people(version, 40),
+            CONTRACT_VERSIONS.join(", ")
+        ),
+    ))
 }
 
 fn missing_imports(imports: &[String]) -> Result<(), PluginError> {
@@ -248,15 +270,7 @@ fn missing_imports(imports: &[String]) -> Result<(), PluginError> {
 
 fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
     let outline = outline(core)?;
-    if !outline.has_world {
-        return Err(PluginError::fatal(
-            "not_a_projection",
-            format!(
-                "it is a core module without the contract's types (no component-type section): {BUILD_HINT}, with \
-                 wit-bindgen, or embed them with `wasm-tools component embed wit -w projection`"
-            ),
-        ));
-    }
+    let core = if outline.has_world { Cow::Borrowed(core) } else { Cow::Owned(with_contract(core, &outline)?) };
     // What the encoder resolves: interfaces of worlds, its own intrinsics, and preview 1 by the adapter.
     let known = |module: &str| {
         module.contains(':')
@@ -280,7 +294,7 @@ fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
     let encode = || {
         wit_component::ComponentEncoder::default()
             .validate(true)
-            .module(core)?
+            .module(&core)?
             .adapter("wasi_snapshot_preview1", ADAPTER)?
             .encode()
     };
@@ -288,6 +302,38 @@ fn wrap(core: &[u8]) -> Result<Vec<u8>, PluginError> {
         let text = for_people(&format!("{error:#}"), 1000);
         PluginError::fatal("invalid_wasm", format!("the core module cannot be made a component: {text}; {BUILD_HINT}"))
     })
+}
+
+/// The core module with the contract's types in it, as `wasm-tools component embed` would leave it.
+fn with_contract(core: &[u8], outline: &Outline) -> Result<Vec<u8>, PluginError> {
+    let missing: Vec<_> =
+        CORE_EXPORTS.iter().filter(|(name, _)| !outline.exports.iter().any(|export| export == name)).collect();
+    if let Some((_, hint)) = missing.first() {
+        let names: Vec<_> = missing.iter().map(|(name, _)| *name).collect();
+        return Err(PluginError::fatal(
+            "not_a_projection",
+            format!(
+                "it is a core module that does not export {} (it exports {}); {hint}; {BUILD_HINT}",
+                names.join(", "),
+                list(&outline.exports)
+            ),
+        ));
+    }
+    let versions = outline.imports.iter().filter_map(|import| import.strip_prefix(CONTRACT)?.split_once('@'));
+    for (_, version) in versions {
+        known_version(version.split('#').next().unwrap_or_default())?;
+    }
+    let broken = |error: &dyn Display| {
+        let text = for_people(&format!("{error:#}"), 1000);
+        PluginError::fatal("invalid_wasm", format!("the contract cannot be embedded in the core module: {text}"))
+    };
+    let mut resolve = wit_parser::Resolve::default();
+    let package = resolve.push_str("projection.wit", CONTRACT_TEXT).map_err(|error| broken(&error))?;
+    let world = resolve.select_world(&[package], Some("projection")).map_err(|error| broken(&error))?;
+    let mut core = core.to_vec();
+    wit_component::embed_component_metadata(&mut core, &resolve, world, wit_component::StringEncoding::UTF8)
+        .map_err(|error| broken(&error))?;
+    Ok(core)
 }
 
 fn invalid(error: &wasmparser::BinaryReaderError) -> PluginError {

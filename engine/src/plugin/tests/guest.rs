@@ -64,8 +64,8 @@ pub(super) fn preview_2() -> Probe {
 }
 
 impl Probe {
-    /// The core module, with the contract's types in it.
-    pub(super) fn core(&self) -> Vec<u8> {
+    /// The core module as a linker leaves it, without the contract's types.
+    pub(super) fn bare(&self) -> Vec<u8> {
         let (data, descriptor) = descriptor(self.tables);
         let data: String = data.iter().map(|byte| format!("\\{byte:02x}")).collect();
         let text = include_str!("probe.wat")
@@ -73,7 +73,12 @@ impl Probe {
             .replace("{DATA}", &data)
             .replace("{DESCRIPTOR}", &descriptor.to_string())
             .replace("{FUNCTIONS}", self.functions);
-        let mut wasm = wat::parse_str(text).unwrap();
+        wat::parse_str(text).unwrap()
+    }
+
+    /// The core module, with the contract's types in it.
+    pub(super) fn core(&self) -> Vec<u8> {
+        let mut wasm = self.bare();
         let contract = Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit/projection.wit");
         let contract = std::fs::read_to_string(contract)
             .unwrap()

@@ -52,7 +52,11 @@ async fn what_is_no_plugin_is_named() {
         (vec![0; WASM_BYTES_MAX + 1], "too_large", "67108864"),
         (b"\0asm\x0d\0\x01\0garbage!".to_vec(), "invalid_wasm", "broken"),
         (b"\0asm\x01\0\0\0garbage!".to_vec(), "invalid_wasm", "broken"),
-        (wat::parse_str("(module)").unwrap(), "not_a_projection", "component-type"),
+        (
+            wat::parse_str("(module)").unwrap(),
+            "not_a_projection",
+            "does not export describe, apply, cabi_realloc, memory",
+        ),
         (wat::parse_str("(component)").unwrap(), "not_a_projection", "exports nothing"),
     ] {
         let error = refused(bytes).await;
@@ -66,6 +70,41 @@ async fn another_contract_version_is_told_with_both() {
     let error = refused(Probe { version: "0.9.0", ..preview_2() }.component()).await;
     assert_eq!(error.code, "contract_version");
     assert!(error.message.contains("0.9.0") && error.message.contains("0.1.0"), "{error}");
+}
+
+#[tokio::test]
+async fn a_core_module_without_types_gets_the_contracts() {
+    let plugin = host().load(preview_1().bare().into(), Limits::default()).await.unwrap();
+    assert!(plugin.is_core_module());
+    assert_eq!(plugin.contract_version(), "0.1.0");
+    assert_eq!(plugin.schema().descriptor.name, "probe");
+    assert_eq!(numbers(&plugin.apply(&batch(&["o"])).await.unwrap()), [10]);
+
+    let error = refused(Probe { version: "0.9.0", ..preview_1() }.bare()).await;
+    assert_eq!(error.code, "contract_version", "{error}");
+    assert!(error.message.contains("0.9.0") && error.message.contains("0.1.0"), "{error}");
+}
+
+/// What a linker leaves out, or an author gets wrong, is named with what to do.
+#[tokio::test]
+async fn a_core_module_with_a_missing_or_wrong_export_is_refused_by_name() {
+    const WHOLE: &str = r#"(module (memory (export "memory") 1)
+      (func (export "describe") (result i32) (i32.const 0))
+      (func (export "apply") (param i32 i32 i32 i32 i32) (result i32) (i32.const 0))
+      (func (export "cabi_realloc") (param i32 i32 i32 i32) (result i32) (i32.const 0)))"#;
+    for (from, to, words) in [
+        (r#"(export "describe")"#, "", ["does not export describe (", "SDK's source file"]),
+        (r#"(export "apply")"#, r#"(export "aply")"#, ["does not export apply (", "exports memory, describe, aply"]),
+        (r#"(export "cabi_realloc")"#, "", ["does not export cabi_realloc (", "old pointer"]),
+        (r#"(export "memory")"#, "", ["does not export memory (", "linker"]),
+    ] {
+        let error = refused(wat::parse_str(WHOLE.replace(from, to)).unwrap()).await;
+        assert_eq!(error.code, "not_a_projection", "{error}");
+        assert!(words.iter().all(|words| error.message.contains(words)), "{error}");
+    }
+    let error = refused(wat::parse_str(WHOLE.replace("(param i32 i32 i32 i32 i32)", "(param i32)")).unwrap()).await;
+    assert_eq!(error.code, "invalid_wasm", "{error}");
+    assert!(error.message.contains("apply") && error.message.contains("wit/projection.wit"), "{error}");
 }
 
 #[tokio::test]

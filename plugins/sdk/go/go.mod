@@ -1,0 +1,3 @@
+module github.com/laterna/laterna/plugins/sdk/go
+
+go 1.25
