@@ -189,7 +189,14 @@ async fn check(host: &Host, languages: &mut [Language], options: &Options) -> [f
         println!("{:<12} checked in {:.0} s", language.name(), begin.elapsed().as_secs_f64());
     }
     one_digest(languages);
-    let started: (Vec<usize>, Vec<(Plugin, f64)>) = started.into_iter().unzip();
+    let mut running = Vec::new();
+    for (at, start) in started {
+        match speed::runs(&start.0).await {
+            Ok(()) => running.push((at, start)),
+            Err(problem) => languages[at].problems.push(format!("speed: {problem}")),
+        }
+    }
+    let started: (Vec<usize>, Vec<(Plugin, f64)>) = running.into_iter().unzip();
     match speed::measure(&started.1, options.rounds).await {
         Ok((native_ns, speeds)) => {
             started.0.into_iter().zip(speeds).for_each(|(at, speed)| languages[at].speed = Some(speed));

@@ -64,9 +64,6 @@ async fn race(plugins: &[Plugin], form: Form, rounds: usize) -> Result<(f64, Vec
         for (plugin, samples) in plugins.iter().zip(&mut guests) {
             let begin = Instant::now();
             let applied = plugin.apply(engine).await.map_err(|error| error.to_string())?;
-            if let Some(fault) = &applied.fault {
-                return Err(format!("an event of the race is at fault: {fault:?}"));
-            }
             drop(black_box(applied));
             let guest = begin.elapsed().as_secs_f64() * 1e9 / count;
             if round > 0 {
@@ -80,6 +77,19 @@ async fn race(plugins: &[Plugin], form: Form, rounds: usize) -> Result<(f64, Vec
     });
     let costs = costs.collect();
     Ok((median(native), costs))
+}
+
+/// Whether a plugin can be measured.
+pub(super) async fn runs(plugin: &Plugin) -> Result<(), String> {
+    for form in [SMALL, LARGE] {
+        for chunk in sandbox::chunks(form) {
+            let applied = plugin.apply(&chunk.engine).await.map_err(|error| error.to_string())?;
+            if let Some(fault) = applied.fault {
+                return Err(format!("an ordinary order is at fault: {:?}, {}", fault.kind, fault.reason));
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Measures all plugins, each with the time that its start took. The first value: the native code's nanoseconds, small and large.
