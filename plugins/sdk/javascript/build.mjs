@@ -2,10 +2,10 @@
 // Builds a projection: `node build.mjs SOURCE OUTPUT.wasm`. Checks types where there is a tsconfig.json, bundles with esbuild, and makes
 // a component with componentize-qjs, whose QuickJS runs the file once, so that tables are declared when the plugin is loaded.
 //
-// The tools are those beside the project (npm ci), or else those on PATH. The bundle is not minified, and each of its lines keeps
+// The tools are those beside the project (npm install), or else those on PATH. The bundle is not minified, and each of its lines keeps
 // the place that it came from, so that an error in the sandbox is told as file:line of the source.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, realpathSync, writeFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import path from 'node:path';
@@ -15,8 +15,8 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 
 class Failure extends Error {}
 
-/** A tool of the project's own, else the one that a program on PATH belongs to. */
-function tool(name, program = name) {
+/** A tool of the project's own, else the one that a program on PATH belongs to; else the project's tools are installed first. */
+function tool(name, program = name, install = existsSync('package.json')) {
   const places = [path.resolve('package.json')];
   for (const folder of (process.env.PATH ?? '').split(path.delimiter)) {
     const link = path.join(folder, program);
@@ -29,7 +29,13 @@ function tool(name, program = name) {
       // Not here.
     }
   }
-  throw new Failure(`${name} is not installed: run \`npm ci\` in ${process.cwd()}`);
+  if (install) {
+    console.error(`${name} is not installed: running npm install`);
+    const npm = process.platform === 'win32' ? 'npm.cmd' : 'npm';
+    spawnSync(npm, ['install', '--no-audit', '--no-fund'], { stdio: 'inherit', shell: process.platform === 'win32' });
+    return tool(name, program, false);
+  }
+  throw new Failure(`${name} is not installed: run \`npm install\` in ${process.cwd()}`);
 }
 
 const load = async (name, program) => {
@@ -55,7 +61,18 @@ async function bundle(source) {
     absWorkingDir: process.cwd(),
   });
   const [map, code] = ['.map', '.js'].map((end) => result.outputFiles.find((file) => file.path.endsWith(end)).text);
-  return `${code}\nglobalThis.laternaLines = ${JSON.stringify(lines(JSON.parse(map)))};\n`;
+  const [sources, places] = lines(JSON.parse(map));
+  return { code: `${code}\nglobalThis.laternaLines = ${JSON.stringify([sources, places])};\n`, sources, places: places.split(' ') };
+}
+
+/** Words about the bundle as words about the author's files; what happened in the SDK is left out. */
+function inSources(message, { sources, places }) {
+  const translated = message.split('\n').map((line) => {
+    const [whole, number] = /componentize-qjs:user\.js:(\d+)(?::\d+)?/.exec(line) ?? [];
+    const [source, at] = places[number - 1]?.split(':') ?? [];
+    return whole === undefined ? line : at ? line.replace(whole, `${sources[source]}:${at}`) : undefined;
+  });
+  return translated.filter((line) => line !== undefined).join('\n');
 }
 
 /** Of a source map: for each line of the bundle the first place that it came from. The SDK's own lines have none. */
@@ -104,13 +121,17 @@ async function build(source, output) {
   // Beside each other: a project has two cores more often than not.
   const checked = Promise.resolve().then(types);
   checked.catch(() => {});
-  const code = await bundle(source);
+  const bundled = await bundle(source);
   const { componentize } = await load('componentize-qjs');
   mkdirSync(path.dirname(path.resolve(output)), { recursive: true });
-  const made = componentize({ witPath: path.join(here, 'wit'), world: 'projection', jsSource: code, sync: true });
+  const made = componentize({ witPath: path.join(here, 'wit'), world: 'projection', jsSource: bundled.code, sync: true, disableGc: true });
   made.catch(() => {});
   await checked;
-  writeFileSync(output, (await made).component);
+  try {
+    writeFileSync(output, (await made).component);
+  } catch (error) {
+    throw new Failure(inSources(error.message.replace(/^.*JavaScript module evaluation: /, ''), bundled));
+  }
 }
 
 const [source, output, ...rest] = process.argv.slice(2);
@@ -121,7 +142,7 @@ if (source === undefined || output === undefined || rest.length > 0) {
 try {
   await build(source, output);
 } catch (error) {
-  const isKnown = error instanceof Failure || error?.errors !== undefined || error?.code === 'GenericFailure';
+  const isKnown = error instanceof Failure || error?.errors !== undefined; // esbuild's
   console.error(isKnown ? error.message : error);
   process.exitCode = 1;
 }

@@ -4,40 +4,48 @@ import { Reject } from './fault.js';
 import { Inexact, refuseRounded } from './types.js';
 
 export class Event {
-  #record;
-
   constructor(batch, record) {
-    this.topic = batch.topic;
-    this.partition = batch.partition;
-    this.offset = record.offset;
-    this.#record = record;
+    this.batch = batch;
+    this.record = record;
+  }
+
+  get topic() {
+    return this.batch.topic;
+  }
+
+  get partition() {
+    return this.batch.partition;
+  }
+
+  get offset() {
+    return this.record.offset;
   }
 
   get timestamp() {
-    const ms = this.#record.timestampMs;
+    const ms = this.record.timestampMs;
     return ms < 0 ? null : ms;
   }
 
   get isTombstone() {
-    return this.#record.value == null;
+    return this.record.value == null;
   }
 
   get key() {
-    return bytesOf(this.#record.key);
+    return bytesOf(this.record.key);
   }
 
   get keyText() {
-    const key = this.#record.key;
+    const key = this.record.key;
     if (key == null) throw new Reject('the event has no key');
     return key.tag === 'text' ? key.val : textOf(key.val, 'key');
   }
 
   get bytes() {
-    return bytesOf(this.#record.value);
+    return bytesOf(this.record.value);
   }
 
   get text() {
-    const value = this.#record.value;
+    const value = this.record.value;
     if (value == null) return undefined;
     return value.tag === 'text' ? value.val : textOf(value.val, 'value');
   }
@@ -46,8 +54,6 @@ export class Event {
     const text = this.text;
     if (text === undefined) return undefined;
     try {
-      // An escape can spell half of a character, which is no text.
-      if (text.includes('\\u')) refuseHalves(text);
       const value = JSON.parse(text);
       if (model) return model.read(value);
       refuseRounded(text, value);
@@ -59,7 +65,7 @@ export class Event {
   }
 
   header(name) {
-    const headers = this.#record.headers;
+    const headers = this.record.headers;
     for (let i = headers.length - 1; i >= 0; i--) if (headers[i].name === name) return bytesOf(headers[i].value);
     return null;
   }
@@ -70,7 +76,7 @@ export class Event {
   }
 
   headers(name) {
-    return this.#record.headers.filter((header) => header.name === name).map((header) => bytesOf(header.value));
+    return this.record.headers.filter((header) => header.name === name).map((header) => bytesOf(header.value));
   }
 }
 
@@ -97,11 +103,6 @@ function again(text, model) {
   } catch (error) {
     throw notRead(error instanceof Inexact ? new Reject('a whole number wanted without a fraction or exponent') : error);
   }
-}
-
-function refuseHalves(text) {
-  const left = text.replace(/\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}/g, '');
-  if (/\\u[dD][89a-fA-F]/.test(left)) throw new Reject('a string in it has half of a character (a lone surrogate)');
 }
 
 function bytesOf(payload) {

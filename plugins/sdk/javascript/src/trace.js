@@ -3,7 +3,7 @@
 // `build.mjs` ends the bundle with `laternaLines`: for each of its lines the source and line that it was made of, as
 // [sources, "source:line source:line .."], because QuickJS knows the bundle only.
 
-const FRAME = /^\s*at (?:(.*?) \()?(?:.*\/)?plugin\.js:(\d+)(?::\d+)?\)?$/;
+const FRAME = /^\s*at (?:(.*?) \()?componentize-qjs:user\.js:(\d+)(?::\d+)?\)?$/;
 
 /** The error in one line: what, where, and who called it. */
 export function where(error) {

@@ -63,6 +63,9 @@ const rt = {
   },
 };
 
+/** The commonest integers: an object costs more than all else about a value. */
+const SMALL = Array.from({ length: 256 }, (_, val) => Object.freeze({ tag: 'integer', val }));
+
 /** Throws where an integer among the values that `text` shows was rounded when it was read. */
 export function refuseRounded(text, value) {
   // Only where so many digits stand together can one have been.
@@ -77,16 +80,20 @@ function eachRounded(value) {
 }
 
 const as = (name, wanted, test) => ({ name, wanted, test, put: `${test} ? { tag: '${name}', val: v } : rt.unfit('${wanted}', v)` });
-const whole = `typeof v === 'number' && (v | 0) === v ? { tag: 'integer', val: v } : rt.long('integer', v)`;
+const whole = `typeof v === 'number' && SMALL[v] || rt.long('integer', v)`;
 
-export const text = as('text', 'text', `typeof v === 'string'`);
+// Half of a character, from an escape in JSON or a cut of the author's, is no UTF-8 and would end the call.
+export const text = {
+  ...as('text', 'text', `typeof v === 'string'`),
+  put: `typeof v === 'string' && v.isWellFormed() ? { tag: 'text', val: v } : rt.unfit('text of whole characters', v)`,
+};
 export const uuid = as('uuid', 'a UUID as text', `typeof v === 'string'`);
 export const boolean = as('boolean', 'true or false', `typeof v === 'boolean'`);
 export const float = as('float', 'a finite number', 'rt.isFinite(v)');
 export const integer = { name: 'integer', wanted: 'a whole number up to 2^53', test: 'rt.isSafe(v)', put: whole };
 export const bigint = { name: 'integer', take: 'rt.bigint(v)', put: whole };
-export const decimal = { name: 'decimal', take: 'rt.decimal(v)', put: `{ tag: 'decimal', val: rt.decimal(v).toString() }` };
-export const timestamp = { name: 'timestamp', take: '(rt.instant(v), v)', put: `rt.long('timestamp', rt.instant(v))` };
+export const decimal = { name: 'decimal', take: 'rt.decimal(v)', put: `typeof (u = v?.text) === 'string' ? { tag: 'decimal', val: u } : { tag: 'decimal', val: rt.decimal(v).toString() }` };
+export const timestamp = { name: 'timestamp', take: '(rt.instant(v), v)', put: `typeof v === 'number' && isSafe(u = v * 1000) && isSafe(v) ? { tag: 'timestamp', val: u } : rt.long('timestamp', rt.instant(v))` };
 export const date = { name: 'date', take: '(rt.day(v), v)', put: `{ tag: 'date', val: rt.day(v) }` };
 export const json = { name: 'json', wanted: 'a JSON value', test: 'v !== undefined', put: 'rt.json(v)' };
 export const bytes = { name: 'bytes', put: `v instanceof Uint8Array ? { tag: 'bytes', val: v } : rt.unfit('a Uint8Array', v)` };
@@ -96,13 +103,13 @@ export const nullable = (type) => ({ ...type, nullable: true });
 /** A JSON object with these fields; others are left as they are. */
 export function object(fields) {
   const members = Object.entries(fields).map(([name, type]) => member(type, `o${property(name)}`, `.${name}`));
-  return { wanted: 'an object', read: reader(`typeof o !== 'object' || o === null || rt.isArray(o)`, 'an object', members, (all) => all) };
+  return { wanted: 'an object', read: reader(`typeof o !== 'object' || o === null || rt.isArray(o)`, 'an object', members, (all) => all, false) };
 }
 
 /** A JSON list of such values. */
 export function list(type) {
   const each = (one) => `for (let i = 0; i < o.length; i++) { ${one} }`;
-  return { wanted: 'a list', read: reader('!rt.isArray(o)', 'a list', [member(type, 'o[i]')], each) };
+  return { wanted: 'a list', read: reader('!rt.isArray(o)', 'a list', [member(type, 'o[i]')], each, true) };
 }
 
 /** A JSON object whose field `tag` says which of the models it is; null where it is none of them. */
@@ -125,7 +132,7 @@ function member(type, slot, path) {
 }
 
 /** A function that checks a value and puts what it took in its place. */
-function reader(isWrong, wanted, members, around) {
+function reader(isWrong, wanted, members, around, isList) {
   const inner = [];
   const steps = members.map(({ type, slot }) => {
     const step = type.read
@@ -135,21 +142,18 @@ function reader(isWrong, wanted, members, around) {
         : `if (!(${type.test})) rt.unfit('${type.wanted}', v);`;
     return `v = ${slot}; ${type.nullable ? `if (v === undefined) ${slot} = null; else if (v !== null) { ${step} }` : step}`;
   });
-  const fast = compile(`(o) => { let v; if (${isWrong}) rt.unfit('${wanted}', o); ${around(steps.join('\n'))} return o; }`, { inner });
-  // The same in single steps, each with its path.
   const single = steps.map((step) => compile(`(o, i) => { let v; ${step} }`, { inner }));
-  const locate = (o) => {
-    const places = members[0]?.path === undefined ? o.map((_, i) => [single[0], `[${i}]`, i]) : single.map((step, i) => [step, members[i].path]);
-    for (const [step, path, i] of places) inPath(path, () => step(o, i));
-  };
-  return (o) => {
-    try {
-      return fast(o);
-    } catch (error) {
-      if (error instanceof Reject && typeof o === 'object' && o !== null && (members[0]?.path !== undefined || Array.isArray(o))) locate(o);
-      throw error;
+  const locate = (error, o) => {
+    if (error instanceof Reject) {
+      if (isList) o.forEach((_, i) => inPath(`[${i}]`, () => single[0](o, i)));
+      else single.forEach((step, i) => inPath(members[i].path, () => step(o)));
     }
+    throw error;
   };
+  return compile(
+    `(o) => { let v; if (${isWrong}) rt.unfit('${wanted}', o); try { ${around(steps.join('\n'))} } catch (e) { locate(e, o); } return o; }`,
+    { inner, locate },
+  );
 }
 
 /**
@@ -158,26 +162,22 @@ function reader(isWrong, wanted, members, around) {
  */
 export function writer(table, columns, push, scope) {
   const cells = columns.map(([name, type]) => {
-    const put = `(v = r${property(name)}, ${type.nullable ? `v == null ? NULL : ${type.put}` : type.put})`;
-    // `typeof` and a tag: the commonest one saves an operation.
-    return put;
+    return `(v = r${property(name)}, ${type.nullable ? `v == null ? NULL : ${type.put}` : type.put})`;
   });
   const names = columns.map(([name]) => name);
-  const fast = compile(`(r) => { let v; ${push(`[${cells.join(', ')}]`)} }`, { ...scope, NULL: rt.NULL });
-  const single = cells.map((cell) => compile(`(r) => { let v; ${cell}; }`, { NULL: rt.NULL }));
-  let isNew = true;
-  return (row) => {
-    if (isNew) {
-      refuseUnknown(table, names, row);
-      isNew = false;
-    }
-    try {
-      fast(row);
-    } catch (error) {
-      if (error instanceof Reject) single.forEach((put, i) => inPath(`${table}.${names[i]}`, () => put(row)));
-      throw error;
-    }
+  const single = cells.map((cell) => compile(`(r) => { let v, u; ${cell}; }`, { NULL: rt.NULL, isSafe: rt.isSafe }));
+  // The first row shows whether the author's names are right; later ones have the same.
+  const first = (row) => refuseUnknown(table, names, row);
+  const locate = (error, row) => {
+    if (error instanceof Reject) single.forEach((put, i) => inPath(`${table}.${names[i]}`, () => put(row)));
+    throw error;
   };
+  const body = `let isNew = true; return (r) => {
+    if (isNew) { first(r); isNew = false; }
+    let v, u;
+    try { ${push(`[${cells.join(', ')}]`)} } catch (e) { locate(e, r); }
+  };`;
+  return compile(`(() => { ${body} })()`, { ...scope, NULL: rt.NULL, isSafe: rt.isSafe, first, locate });
 }
 
 /** A misspelt column would be a null, event after event. */
@@ -199,5 +199,5 @@ function inPath(path, step) {
 const property = (name) => (/^[A-Za-z_]\w*$/.test(name) ? `.${name}` : `[${JSON.stringify(name)}]`);
 
 function compile(source, scope) {
-  return new Function('rt', ...Object.keys(scope), `'use strict'; return ${source}`)(rt, ...Object.values(scope));
+  return new Function('rt', 'SMALL', ...Object.keys(scope), `'use strict'; return ${source}`)(rt, SMALL, ...Object.values(scope));
 }
