@@ -250,10 +250,20 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
 
 #ifdef __cplusplus
 }
+// The same macros serve C++, where an address of any type does not become one of another by itself.
+struct laterna_address_ {
+    const void *at;
+    template <typename T> operator T *() const { return static_cast<T *>(const_cast<void *>(at)); }
+};
+#define LATERNA_LIST_(array) { laterna_address_{ array }, sizeof(array) / sizeof *(array) }
+#define LATERNA_PUT_OVERLOAD_(change) \
+    __attribute__((unused)) static inline void laterna_put_(laterna_changes *changes, const change &row) { change##__put(changes, row); }
+#else
+#define LATERNA_LIST_(array) { (void *)(array), sizeof(array) / sizeof *(array) }
+#define LATERNA_PUT_OVERLOAD_(change)
 #endif
 
-// ---- Declarations (C only; C++ has laterna.hpp) ----
-#ifndef __cplusplus
+// ---- Declarations ----
 
 // Calls m(context, item) for each item. Two of a kind, because one cannot stand inside itself.
 #define LATERNA_PARENS_ ()
@@ -278,7 +288,6 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
 #define LATERNA_CALL_(m, ...) m(__VA_ARGS__)
 #define LATERNA_CALL2_(m, ...) m(__VA_ARGS__)
 #define LATERNA_STRING_(name) { (uint8_t *)#name, sizeof #name - 1 }
-#define LATERNA_LIST_(array) { (void *)(array), sizeof(array) / sizeof *(array) }
 
 // Types of columns, by the word that names them.
 #define LATERNA_CONTRACT_(type) LATERNA_PROJECTION_TYPES_COLUMN_TYPE_##type
@@ -365,9 +374,14 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
 #define LATERNA_INDEX_full_text(table, ...) LATERNA_INDEX_OVER_(table, FULL_TEXT, __VA_ARGS__)
 #define LATERNA_INDEX_commutative(table, ...)
 #define LATERNA_INDEX_serial(table, ...)
+#ifdef __cplusplus
+#define LATERNA_TEXTS_(...) { laterna_address_{ [] { static const projection_string_t texts[] = { __VA_ARGS__ }; return texts; }() }, \
+                              sizeof(projection_string_t[]){ __VA_ARGS__ } / sizeof(projection_string_t) }
+#else
+#define LATERNA_TEXTS_(...) LATERNA_LIST_(((projection_string_t[]){ __VA_ARGS__ }))
+#endif
 #define LATERNA_INDEX_OVER_(table, kind, ...) \
-    { LATERNA_LIST_(((projection_string_t[]){ LATERNA_INNER_(LATERNA_INDEXED_, table, __VA_ARGS__) })), \
-      LATERNA_PROJECTION_TYPES_INDEX_KIND_##kind },
+    { LATERNA_TEXTS_(LATERNA_INNER_(LATERNA_INDEXED_, table, __VA_ARGS__)), LATERNA_PROJECTION_TYPES_INDEX_KIND_##kind },
 // The column must be one of the table: else its offset has no meaning.
 #define LATERNA_INDEXED_(table, name) \
     { (uint8_t *)#name, sizeof #name - 1 + 0 * offsetof(struct table##__columns, name) },
@@ -466,6 +480,7 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
         laterna_add_change(changes, change##__is_missing_in_LATERNA_CHANGES(), (const laterna_value *)&row, \
                            sizeof row / sizeof(laterna_value)); \
     } \
+    LATERNA_PUT_OVERLOAD_(change) \
     static const laterna_projection_types_shape_t change##__shape = { LATERNA_STRING_(table), action_ };
 #define LATERNA_WHOLE_KEY_(table, change) \
     _Static_assert(change##__keyed == sizeof(struct table##__keys), "name every column of the key of " #table " in " #change);
@@ -505,7 +520,7 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
 // Keys or values are binary, like Avro or Protobuf: never checked for being text.
 #define LATERNA_BINARY LATERNA_PROJECTION_TYPES_ENCODING_BYTES
 #define LATERNA_NAME_(context, text) { (uint8_t *)text, sizeof text - 1 },
-#define LATERNA_NAMES(...) LATERNA_LIST_(((projection_string_t[]){ LATERNA_INNER_(LATERNA_NAME_, , __VA_ARGS__) }))
+#define LATERNA_NAMES(...) LATERNA_TEXTS_(LATERNA_INNER_(LATERNA_NAME_, , __VA_ARGS__))
 
 // Lists of LATERNA_PROJECTION.
 #define LATERNA_TOPICS(...) __VA_ARGS__
@@ -513,7 +528,7 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
 #define LATERNA_CHANGES(...) __VA_ARGS__
 #define LATERNA_NUMBER_(context, change) change##__number,
 #define LATERNA_INDEX_OF_(context, change) \
-    static inline uint32_t change##__is_missing_in_LATERNA_CHANGES(void) { return change##__number; }
+    __attribute__((unused)) static inline uint32_t change##__is_missing_in_LATERNA_CHANGES(void) { return change##__number; }
 #define LATERNA_ONE_(context, item) +1
 #define LATERNA_TABLE_OF_(context, table) tables[table_count++] = table##__table;
 #define LATERNA_SHAPE_OF_(context, change) shapes[shape_count++] = change##__shape;
@@ -535,7 +550,6 @@ void laterna_add_change(laterna_changes *changes, uint32_t shape, const laterna_
             .topics = LATERNA_LIST_(laterna_topics_), .tables = { tables, table_count }, .shapes = { shapes, shape_count } }; \
         return &descriptor; \
     }
-#endif
 
 // What LATERNA_PROJECTION defines, and the engine asks for.
 #ifdef __cplusplus

@@ -349,6 +349,12 @@ func (r *reader) readStruct(p *plan, to unsafe.Pointer, depth int) error {
 	return nil
 }
 
+// A slice as both compilers lay it out.
+type sliceHeader struct {
+	data      unsafe.Pointer
+	len, room int
+}
+
 func (r *reader) readList(p *plan, to unsafe.Pointer, depth int) error {
 	var list reflect.Value
 	var fault error
@@ -388,12 +394,11 @@ func (r *reader) readList(p *plan, to unsafe.Pointer, depth int) error {
 		}
 	}
 	if fault == nil {
-		slice := reflect.NewAt(p.of, to).Elem()
 		if length == 0 {
-			slice.Set(reflect.MakeSlice(p.of, 0, 0))
-		} else {
-			slice.Set(list.Slice(0, length))
+			list = reflect.MakeSlice(p.of, 0, 0)
 		}
+		// Not through reflect.NewAt, which TinyGo does not have.
+		*(*sliceHeader)(to) = sliceHeader{list.UnsafePointer(), length, room}
 	}
 	return fault
 }

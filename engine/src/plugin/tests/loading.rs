@@ -85,6 +85,18 @@ async fn a_core_module_without_types_gets_the_contracts() {
     assert!(error.message.contains("0.9.0") && error.message.contains("0.1.0"), "{error}");
 }
 
+/// As Go's runtime does, which must not cost its events their batches.
+#[tokio::test]
+async fn random_numbers_at_the_start_are_not_the_events() {
+    let start = format!(r#"{} (func (export "_initialize") (drop (call $random)))"#, preview_1().functions);
+    let probe = Probe { functions: Box::leak(start.into_boxed_str()), ..preview_1() };
+    let plugin = host().load(probe.bare().into(), Limits::default()).await.unwrap();
+    plugin.try_out().await.unwrap();
+    let instances = plugin.figures().instances;
+    assert_eq!(numbers(&plugin.apply(&batch(&["o", "o", "o"])).await.unwrap()), [10, 11, 12]);
+    assert_eq!(plugin.figures().instances, instances + 1, "one instance for all events of the batch");
+}
+
 /// What a linker leaves out, or an author gets wrong, is named with what to do.
 #[tokio::test]
 async fn a_core_module_with_a_missing_or_wrong_export_is_refused_by_name() {
