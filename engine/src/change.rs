@@ -36,6 +36,7 @@ pub use descriptor::{
 pub use fold::{Cell, ChangeSet, RowChange, Stage, Sum, TableChanges};
 pub use interpret::{Row, Rows, apply_change, apply_row_change};
 pub use json::JSON_DEPTH_MAX;
+pub use reserved::{NameOf, fault as name_fault};
 pub use value::{Decimal, Key, PluginValue, VALUE_BYTES_MAX, Value, ValueError, uuid_text};
 
 /// One row operation, as a plugin returns it.

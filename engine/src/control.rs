@@ -36,6 +36,7 @@ use crate::source::{FileSettings, KafkaSettings, check_properties};
 
 use folder::DiskFile;
 use journal::Journal;
+pub use step::Stepper;
 use steward::Running;
 pub use view::*;
 

@@ -2,6 +2,8 @@
 //! PostgreSQL; without features there are none.
 
 #[cfg(feature = "blackbox")]
+mod author;
+#[cfg(feature = "blackbox")]
 mod command_line;
 #[cfg(feature = "blackbox")]
 mod control;

@@ -127,17 +127,20 @@ const SYSTEM_COLUMNS: &[&str] = &["cmax", "cmin", "ctid", "rowid", "tableoid", "
 
 /// What a name is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NameOf {
+pub enum NameOf {
+    /// A projection: the schema of its tables.
     Projection,
+    /// A table.
     Table,
+    /// A column.
     Column,
 }
 
 /// How long a name may be: with what we append, it stays below PostgreSQL's 63 bytes.
 pub(super) const NAME_LENGTH_MAX: usize = 48;
 
-/// What is wrong with a name, if anything.
-pub(super) fn fault(name: &str, of: NameOf) -> Option<String> {
+/// What is wrong with a name, if anything: for people, with the name.
+pub fn fault(name: &str, of: NameOf) -> Option<String> {
     let mut bytes = name.bytes();
     let first = bytes.next().is_some_and(|byte| byte.is_ascii_lowercase());
     if !first || !bytes.all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_') {

@@ -166,20 +166,25 @@ async fn database(config: &Config, findings: &mut Findings) {
     }
 }
 
-async fn broker(config: &Config, topics: Vec<String>, findings: &mut Findings) {
-    if topics.is_empty() {
-        findings.well("kafka", "not asked: there is no plugin that reads a topic");
-        return;
-    }
+/// How single looks at the cluster are taken: beside every group.
+pub(super) fn kafka_settings(config: &Config, topics: Vec<String>) -> KafkaSettings {
     let properties = config.kafka.properties.iter().map(|(key, value)| (key.clone(), value.expose().to_owned()));
-    let settings = KafkaSettings {
+    KafkaSettings {
         bootstrap_servers: config.kafka.bootstrap_servers.clone(),
         group_id: format!("{}.check", config.kafka.group_prefix),
         topics,
         serial: false,
         buffer_bytes_max: config.kafka.buffer_bytes_max,
         properties: properties.collect(),
-    };
+    }
+}
+
+async fn broker(config: &Config, topics: Vec<String>, findings: &mut Findings) {
+    if topics.is_empty() {
+        findings.well("kafka", "not asked: there is no plugin that reads a topic");
+        return;
+    }
+    let settings = kafka_settings(config, topics);
     match probe(&settings).await {
         Ok(answer) => answer.lines().for_each(|line| findings.well("kafka", line)),
         Err(error) if error.kind == ErrorKind::Transient => findings.unhealthy("kafka", &error.to_string()),

@@ -8,6 +8,8 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::{Duration, Instant};
 
 use super::Global;
+use super::author::project::Project;
+use super::author::tools::{TOOLS, Tool, absent, stem};
 use super::check::{self, Findings};
 use super::terminal::say;
 
@@ -19,15 +21,6 @@ const PAUSE: Duration = Duration::from_millis(20);
 const TARGETS: [(&str, &str); 2] = [
     ("wasm32-unknown-unknown", "what the examples are built for: the engine makes a component of it"),
     ("wasm32-wasip2", "builds a component by itself"),
-];
-
-/// Other toolchains: program, argument, what for, what installs it.
-const TOOLS: [(&str, &str, &str, &str); 5] = [
-    ("wasm-tools", "--version", "to look into components and to make them", "cargo install wasm-tools"),
-    ("tinygo", "version", "plugins in Go", "https://tinygo.org/getting-started/install"),
-    ("jco", "--version", "plugins in JavaScript", "npm install -g @bytecodealliance/jco"),
-    ("componentize-py", "--version", "plugins in Python", "pip install componentize-py"),
-    ("clang", "--version", "plugins in C, with the WASI SDK", "https://github.com/WebAssembly/wasi-sdk"),
 ];
 
 /// Looks at everything; fails for what would keep the engine from running here.
@@ -51,7 +44,7 @@ pub(super) async fn doctor(global: &Global) -> anyhow::Result<ExitCode> {
         Err(reason) => findings.absent("running engine", &reason),
     }
     say("\nTo write plugins");
-    toolchains(&findings);
+    toolchains(&mut findings)?;
     Ok(findings.code())
 }
 
@@ -67,10 +60,20 @@ fn mend(name: &str, files: &Path) -> Option<String> {
     }
 }
 
-fn toolchains(findings: &Findings) {
-    match said("rustc", &["--version"]) {
-        Some(version) => findings.well("rustc", &version),
-        None => findings.absent("rustc", "plugins in Rust: https://rustup.rs"),
+/// Every tool; in a plugin's project those that it is built with must be there.
+fn toolchains(findings: &mut Findings) -> anyhow::Result<()> {
+    let project = Project::find(Path::new("."))?;
+    let is_needed =
+        |tool: &Tool, project: &Project| project.programs().iter().any(|program| stem(program) == tool.program);
+    for tool in TOOLS {
+        let languages = tool.languages.join(", ");
+        match said(tool.program, tool.ask) {
+            Some(version) => findings.well(tool.program, &format!("{version} ({languages})")),
+            None if project.as_ref().is_some_and(|project| is_needed(tool, project)) => {
+                findings.failed(tool.program, &format!("this project is built with it; mend it: {}", tool.mend));
+            }
+            None => findings.absent(tool.program, &format!("{}: {}", tool.purpose, tool.mend)),
+        }
     }
     for (target, purpose) in TARGETS {
         let libraries = said("rustc", &["--print", "target-libdir", "--target", target]);
@@ -80,12 +83,23 @@ fn toolchains(findings: &Findings) {
             findings.absent(target, &format!("{purpose}: rustup target add {target}"));
         }
     }
-    for (program, argument, purpose, mend) in TOOLS {
-        match said(program, &[argument]) {
-            Some(version) => findings.well(program, &version),
-            None => findings.absent(program, &format!("{purpose}: {mend}")),
+    if let Some(project) = &project {
+        let unknown =
+            project.programs().into_iter().filter(|program| !TOOLS.iter().any(|tool| tool.program == stem(program)));
+        for program in unknown.filter(|program| !is_there(project, program)) {
+            findings.failed(program, &absent(program, project.language()));
         }
     }
+    Ok(())
+}
+
+/// Whether a program of plugin.toml is a file of the project, or one on PATH.
+fn is_there(project: &Project, program: &str) -> bool {
+    if program.contains('/') {
+        return project.dir.join(program).is_file();
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
 /// The first line that a program says; none where it is not there, fails, or takes too long.

@@ -103,7 +103,8 @@ pub(super) async fn inspect(options: Options) -> anyhow::Result<ExitCode> {
     }
 }
 
-fn refused(file: &Path, refusal: &PluginError) -> String {
+/// Why it does not run, with all of its problems.
+pub(super) fn refused(file: &Path, refusal: &PluginError) -> String {
     let mut lines = vec![format!("{} does not run ({}): {}", file.display(), refusal.code, refusal.message)];
     // The message may already hold them.
     let missing = refusal.problems.iter().map(ToString::to_string).filter(|problem| !refusal.message.contains(problem));
@@ -121,6 +122,7 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
         format!("sha256      {}", plugin.digest()),
         format!("contract    laterna:projection@{}, {}", plugin.contract_version(), kind(plugin)),
     ];
+    lines.extend(plugin.language().map(|language| format!("language    {language}")));
     lines.extend(descriptor.topics.iter().map(|topic| format!("topic       {}", topic_text(topic))));
     lines.extend(
         schema
@@ -145,9 +147,8 @@ fn text(file: &Path, size_bytes: u64, plugin: &Plugin, config: &Config) -> Strin
     lines.join("\n")
 }
 
-fn kind(plugin: &Plugin) -> String {
-    let kind = if plugin.is_core_module() { "core module, wrapped" } else { "component" };
-    plugin.language().map_or_else(|| kind.to_owned(), |language| format!("{kind}, {language}"))
+fn kind(plugin: &Plugin) -> &'static str {
+    if plugin.is_core_module() { "core module, wrapped" } else { "component" }
 }
 
 fn ddl(schema: &Schema) -> String {

@@ -2,6 +2,7 @@
 //!
 //! Exit codes: 0 well, 1 failure, 2 usage or configuration, 3 unhealthy (what was asked for was looked at and is not well).
 
+mod author;
 mod check;
 mod demo;
 mod doctor;
@@ -86,8 +87,16 @@ enum Command {
     Run,
     /// Watch generated events become rows: no service and no toolchain needed
     Demo(demo::Options),
+    /// Make a plugin's project, from a sample of events where there is one
+    New(author::new::Options),
+    /// Build a project with the language's own tools, and validate the plugin as the engine would
+    Build(author::project::Options),
     /// Run golden events through a plugin and compare the rows
     Test(golden::Options),
+    /// Build and replay at every saved file, with rows and dashboard
+    Dev(author::dev::Options),
+    /// Show what is really in a topic, a line an event
+    Tap(author::tap::Options),
     /// Show what a plugin is: topics, tables, limits, and whether it would run
     Inspect(inspect::Options),
     /// Validate the configuration and every plugin in the plugins folder
@@ -158,8 +167,24 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
         }
         Command::Demo(options) => return demo::demo(&global, options),
         Command::Test(options) => {
-            global.start_logging(None)?;
+            global.start_author_logging()?;
             return block_on(golden::test(options));
+        }
+        Command::New(options) => {
+            global.start_author_logging()?;
+            return block_on(author::new::new(&global, options));
+        }
+        Command::Build(options) => {
+            global.start_author_logging()?;
+            return block_on(author::project::build(options));
+        }
+        Command::Dev(options) => {
+            global.start_author_logging()?;
+            return block_on(author::dev::dev(&global, options));
+        }
+        Command::Tap(options) => {
+            global.start_author_logging()?;
+            return block_on(author::tap::tap(&global, options));
         }
         Command::Inspect(options) => {
             global.start_logging(None)?;
@@ -230,10 +255,21 @@ impl Global {
         }
     }
 
+    /// For commands that say themselves what an author wants to know: of the engine nothing, of plugins what they log.
+    fn start_author_logging(&self) -> anyhow::Result<()> {
+        let is_asked_for = self.verbose > 0 || self.quiet || std::env::var_os("RUST_LOG").is_some();
+        self.start_logging_at(None, if is_asked_for { None } else { Some("off,plugin=info") })
+    }
+
     /// Logs go to standard error, or to `file` where the terminal is needed for something else.
     fn start_logging(&self, file: Option<std::fs::File>) -> anyhow::Result<()> {
+        self.start_logging_at(file, None)
+    }
+
+    fn start_logging_at(&self, file: Option<std::fs::File>, level: Option<&'static str>) -> anyhow::Result<()> {
         use std::io::IsTerminal;
         let level = match (self.quiet, self.verbose) {
+            _ if level.is_some() => level.unwrap_or_default(),
             (true, _) => "error",
             // PostgreSQL's notices come through sqlx: "view does not exist, skipping".
             (false, 0) => "info,sqlx=warn",

@@ -52,22 +52,7 @@ impl Control {
         let mut tables = Overlay::new(plugin.schema(), stored.then_some((sink, &generation)));
         let mut report = StepReport { plugin_digest: plugin.digest().to_owned(), events: Vec::new() };
         for event in events {
-            let next_offset = event.offset + 1;
-            let batch = Arc::new(EventBatch { partition: partition.clone(), events: vec![event], next_offset });
-            let applied = plugin.apply(&batch).await?;
-            let Some(event) = batch.events.first() else { continue };
-            let mut stepped = SteppedEvent {
-                topic: partition.topic.to_string(),
-                partition: partition.partition,
-                offset: event.offset,
-                key: event.key_for_people(),
-                changes: Vec::new(),
-                rows: Vec::new(),
-                fault: applied.fault.map(|fault| fault.reason),
-            };
-            for change in applied.changes.into_iter().flatten() {
-                tables.apply(change, &mut stepped).await?;
-            }
+            let stepped = tables.step(&plugin, &partition, event).await?;
             let is_at_fault = stepped.fault.is_some();
             report.events.push(stepped);
             if is_at_fault {
@@ -261,6 +246,33 @@ fn is_before(others: &[Checkpoint], checkpoint: &Checkpoint) -> bool {
     !others.iter().any(|c| c.partition == checkpoint.partition && c.next_offset >= checkpoint.next_offset)
 }
 
+/// Events through a build one at a time, on tables in memory that begin empty: what an author looks at, without an engine.
+pub struct Stepper<'a> {
+    plugin: &'a Plugin,
+    tables: Overlay<'a>,
+}
+
+impl<'a> Stepper<'a> {
+    /// Nothing has happened yet.
+    pub fn new(plugin: &'a Plugin) -> Self {
+        Self { plugin, tables: Overlay::new(plugin.schema(), None) }
+    }
+
+    /// What the event changes, and the rows before and after. An event at fault changes nothing, and may be followed by others.
+    ///
+    /// # Errors
+    /// The sandbox failed, or the projection does not read the topic; never the event's fault.
+    pub async fn step(&mut self, partition: &TopicPartition, event: Event) -> Result<SteppedEvent, ControlError> {
+        self.tables.step(self.plugin, partition, event).await
+    }
+}
+
+impl std::fmt::Debug for Stepper<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Stepper")
+    }
+}
+
 /// Tables in memory over those in the database: what was read is kept, what is changed stays here.
 struct Overlay<'a> {
     schema: &'a Schema,
@@ -274,6 +286,32 @@ impl<'a> Overlay<'a> {
     fn new(schema: &'a Schema, stored: Option<(&'a Arc<dyn Sink>, &'a Generation)>) -> Self {
         let count = schema.tables.len();
         Self { schema, stored, tables: vec![Rows::new(); count], known: vec![Default::default(); count] }
+    }
+
+    /// Hands one event to the build, and its changes to the tables.
+    async fn step(
+        &mut self,
+        plugin: &Plugin,
+        partition: &TopicPartition,
+        event: Event,
+    ) -> Result<SteppedEvent, ControlError> {
+        let mut stepped = SteppedEvent {
+            topic: partition.topic.to_string(),
+            partition: partition.partition,
+            offset: event.offset,
+            key: event.key_for_people(),
+            changes: Vec::new(),
+            rows: Vec::new(),
+            fault: None,
+        };
+        let next_offset = event.offset + 1;
+        let batch = Arc::new(EventBatch { partition: partition.clone(), events: vec![event], next_offset });
+        let applied = plugin.apply(&batch).await?;
+        stepped.fault = applied.fault.map(|fault| fault.reason);
+        for change in applied.changes.into_iter().flatten() {
+            self.apply(change, &mut stepped).await?;
+        }
+        Ok(stepped)
     }
 
     /// Applies one change and shows it, with the rows before and after.

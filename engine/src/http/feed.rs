@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::sync::{broadcast, watch};
 
 use super::answer::{Plugins, Status};
+use super::engine::Engine;
 use super::guard;
 use super::{Api, Snapshot};
 
@@ -150,11 +151,14 @@ mod erased {
     }
 }
 
-/// Keeps the streams up to date as long as the API lives.
-pub(super) async fn keep(api: Weak<Api>, mut changes: watch::Receiver<u64>) {
-    loop {
+/// Keeps the streams up to date as long as the API lives and shows this engine.
+pub(super) async fn keep(api: Weak<Api>, shown: Weak<dyn Engine>, mut changes: watch::Receiver<u64>) {
+    if let Some(api) = api.upgrade() {
+        api.feed.refresh(&api);
+    }
+    while shown.strong_count() > 0 {
         let changed = tokio::time::timeout(LOOK_EVERY, changes.changed()).await;
-        // The engine is gone, so nothing will be said any more; the pace stays.
+        // Nothing will be said any more; the pace stays.
         let pause = if matches!(changed, Ok(Err(_))) { LOOK_EVERY } else { GATHER };
         tokio::time::sleep(pause).await;
         let Some(api) = api.upgrade() else { return };

@@ -25,7 +25,7 @@ mod seat;
 mod server;
 
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::control::{PluginView, ProjectionView, ReadyCheck, RejectedPlugin};
 
@@ -73,7 +73,8 @@ struct Api {
     metrics: MetricsSettings,
     plugins_dir: PathBuf,
     starting: String,
-    engine: OnceLock<Arc<dyn Engine>>,
+    /// None until one is shown; another one may be shown later.
+    engine: RwLock<Option<Arc<dyn Engine>>>,
 }
 
 impl Api {
@@ -85,24 +86,28 @@ impl Api {
             metrics: settings.metrics,
             plugins_dir: settings.plugins_dir,
             starting: settings.starting,
-            engine: OnceLock::new(),
+            engine: RwLock::default(),
         })
     }
 
     /// From now on this engine is shown.
     fn show(self: &Arc<Self>, engine: Arc<dyn Engine>) {
-        let changes = engine.changes();
-        if self.engine.set(engine).is_ok() {
-            tokio::spawn(feed::keep(Arc::downgrade(self), changes));
-        }
+        let (changes, shown) = (engine.changes(), Arc::downgrade(&engine));
+        *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
+        tokio::spawn(feed::keep(Arc::downgrade(self), shown, changes));
     }
 
-    fn engine(&self) -> Result<&Arc<dyn Engine>, Problem> {
-        self.engine.get().ok_or_else(|| Problem::busy("starting", format!("the engine is starting: {}", self.starting)))
+    /// The engine that is shown, if one is.
+    fn shown(&self) -> Option<Arc<dyn Engine>> {
+        self.engine.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn engine(&self) -> Result<Arc<dyn Engine>, Problem> {
+        self.shown().ok_or_else(|| Problem::busy("starting", format!("the engine is starting: {}", self.starting)))
     }
 
     fn look(&self) -> Snapshot {
-        match self.engine.get() {
+        match self.shown() {
             Some(engine) => Snapshot {
                 projections: engine.views(),
                 plugins: engine.plugins(),

@@ -103,7 +103,7 @@ pub(super) async fn status(State(api): State<Arc<Api>>, Extension(caller): Exten
 /// All projections, by name.
 #[utoipa::path(get, path = "/api/v1/projections", tag = "projections", responses((status = 200, body = Projections)))]
 pub(super) async fn projections(State(api): State<Arc<Api>>) -> Shown<Projections> {
-    Shown(Projections { projections: api.engine.get().map(|engine| engine.views()).unwrap_or_default() })
+    Shown(Projections { projections: api.shown().map(|engine| engine.views()).unwrap_or_default() })
 }
 
 /// One projection.

@@ -513,8 +513,11 @@ fn name_frames(trace: &WasmBacktrace, reason: &mut String) {
     for (i, (name, frame)) in named[first..].iter().take(FRAMES_MAX).enumerate() {
         let joint = if i == 0 { "; in" } else { " <-" };
         write!(reason, "{joint} {}", for_people(name, 200)).ok();
-        let source = frame.symbols().iter().find_map(|symbol| Some((symbol.file()?, symbol.line()?)));
-        if let Some((file, line)) = source {
+        // Of what was inlined into one another, the line that an author wrote says more than that of a library.
+        let place = |symbol: &'_ wasmtime::FrameSymbol| Some((symbol.file()?.to_owned(), symbol.line()?));
+        let places: Vec<_> = frame.symbols().iter().filter_map(place).collect();
+        let own = places.iter().find(|(file, _)| !file.starts_with("/rustc/") && !file.contains("/registry/src/"));
+        if let Some((file, line)) = own.or(places.first()) {
             write!(reason, " ({}:{line})", for_people(file, 200)).ok();
         }
     }

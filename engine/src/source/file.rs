@@ -23,7 +23,7 @@ use crate::checkpoint::LogBounds;
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, EventBatch, TopicPartition};
 
-pub use line::parse_line;
+pub use line::{parse_line, write_line};
 
 /// Looked at anew at least this often, whatever the file system tells.
 const RESCAN_EVERY: Duration = Duration::from_millis(250);

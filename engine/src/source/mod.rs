@@ -19,7 +19,7 @@ use crate::checkpoint::LogBounds;
 use crate::error::{ErrorKind, Halt};
 use crate::event::{EventBatch, TopicPartition};
 
-pub use file::{FileSettings, FileSource, parse_line};
+pub use file::{FileSettings, FileSource, parse_line, write_line};
 pub use kafka::{
     KafkaSettings, KafkaSource, bounds as kafka_bounds, check_properties, probe, read_range as kafka_range,
 };

@@ -251,7 +251,7 @@ fn write_events(appenders: &mut [Appender; 2], rate: u64, tick: u64) -> std::io:
 }
 
 /// Opens the address, or a free port of the same host.
-async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+pub(super) async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     match http::bind(address).await {
         Ok(listener) => Ok(listener),
         Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {

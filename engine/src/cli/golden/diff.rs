@@ -36,40 +36,51 @@ pub(super) fn write(rows: &TableRows) -> String {
     rows.rows.iter().map(line).collect()
 }
 
+/// One thing that differs.
+#[derive(Debug, PartialEq)]
+pub(super) struct Difference {
+    /// The row's primary key, in its order.
+    pub(super) key: Vec<Value>,
+    /// For people.
+    pub(super) text: String,
+}
+
 /// What differs, one line each.
-pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>], found: &TableRows) -> Vec<String> {
+pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>], found: &TableRows) -> Vec<Difference> {
     let found: Vec<Map<String, Value>> =
         found.rows.iter().map(|row| found.columns.iter().cloned().zip(row.iter().cloned()).collect()).collect();
+    let key_of = |row: &Map<String, Value>| -> Vec<Value> {
+        key.iter().map(|name| row.get(name).cloned().unwrap_or_default()).collect()
+    };
     let place = |row: &Map<String, Value>| {
-        let part = |name: &String| format!("{name}={}", row.get(name).unwrap_or(&Value::Null));
-        key.iter().map(part).collect::<Vec<_>>().join(" ")
+        key.iter().zip(key_of(row)).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
     let mut differences = Vec::new();
+    let mut add = |row: &Map<String, Value>, what: String| {
+        differences.push(Difference { key: key_of(row), text: format!("  {table} {}: {what}", place(row)) });
+    };
     let mut by_key: BTreeMap<String, &Map<String, Value>> = BTreeMap::new();
     for row in expected {
         if by_key.insert(place(row), row).is_some() {
-            differences.push(format!("  {table} {}: expected twice", place(row)));
+            add(row, "expected twice".to_owned());
         }
     }
     for row in &found {
-        let place = place(row);
-        match by_key.remove(&place) {
-            None => differences.push(format!("  {table} {place}: unexpected row {}", Value::Object(row.clone()))),
+        match by_key.remove(&place(row)) {
+            None => add(row, format!("unexpected row {}", Value::Object(row.clone()))),
             Some(wanted) => {
-                let cells = wanted.iter().filter(|(name, value)| row.get(*name) != Some(value));
-                differences.extend(cells.map(|(name, value)| {
-                    format!("  {table} {place}: {name} is {}, expected {value}", row.get(name).unwrap_or(&Value::Null))
-                }));
+                for (name, value) in wanted.iter().filter(|(name, value)| row.get(*name) != Some(value)) {
+                    let found = row.get(name).unwrap_or(&Value::Null);
+                    add(row, format!("{name} is {found}, expected {value}"));
+                }
             }
         }
     }
-    differences.extend(
-        by_key.iter().map(|(place, row)| format!("  {table} {place}: missing row {}", Value::Object((*row).clone()))),
-    );
+    by_key.values().for_each(|row| add(row, format!("missing row {}", Value::Object((*row).clone()))));
     if differences.len() > SHOWN_MAX {
         let more = differences.len() - SHOWN_MAX;
         differences.truncate(SHOWN_MAX);
-        differences.push(format!("  {table}: and {more} more differences"));
+        differences.push(Difference { key: Vec::new(), text: format!("  {table}: and {more} more differences") });
     }
     differences
 }
@@ -86,7 +97,8 @@ mod tests {
     }
 
     fn compare(text: &str) -> Vec<String> {
-        rows("t", &["id".to_owned()], &parse(text, &found().columns).unwrap(), &found())
+        let differences = rows("t", &["id".to_owned()], &parse(text, &found().columns).unwrap(), &found());
+        differences.into_iter().map(|difference| difference.text).collect()
     }
 
     #[test]

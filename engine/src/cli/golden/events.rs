@@ -5,20 +5,23 @@ use std::path::Path;
 
 use anyhow::{Context, bail, ensure};
 use laterna::change::Topic;
+use laterna::event::{Event, TopicPartition};
+use laterna::source::parse_line;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// Which line each event came from.
-pub(super) struct Lines(BTreeMap<(String, i32), Vec<usize>>);
+/// The events of a golden file, each with its line.
+pub(in crate::cli) struct Lines(pub(in crate::cli) Vec<Golden>);
 
 impl Lines {
-    pub(super) fn line(&self, topic: &str, partition: i32, offset: i64) -> Option<usize> {
-        let lines = self.0.get(&(topic.to_owned(), partition))?;
-        lines.get(usize::try_from(offset).ok()?).copied()
+    pub(in crate::cli) fn line(&self, topic: &str, partition: i32, offset: i64) -> Option<usize> {
+        let is_it =
+            |one: &&Golden| *one.at.topic == *topic && one.at.partition == partition && one.event.offset == offset;
+        self.0.iter().find(is_it).map(|one| one.line)
     }
 
-    pub(super) fn count(&self) -> usize {
-        self.0.values().map(Vec::len).sum()
+    pub(in crate::cli) fn count(&self) -> usize {
+        self.0.len()
     }
 }
 
@@ -28,6 +31,9 @@ struct Line<'a> {
     topic: Option<String>,
     #[serde(default)]
     partition: i32,
+    /// Where a line that `tap` wrote was taken from; offsets of golden events count anew.
+    #[serde(default, rename = "offset")]
+    _offset: Option<i64>,
     #[serde(borrow, default)]
     key: Option<&'a RawValue>,
     #[serde(borrow, deserialize_with = "present")]
@@ -43,36 +49,62 @@ fn present<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<&'de Raw
     <&RawValue>::deserialize(deserializer)
 }
 
-/// Writes every event to `dir/TOPIC/PARTITION.jsonl`; topics without events get an empty first partition.
-pub(super) fn split(text: &str, topics: &[Topic], dir: &Path) -> anyhow::Result<Lines> {
-    let first = topics.first().map(|topic| topic.name.clone()).context("the plugin reads no topic")?;
-    let mut files: BTreeMap<(String, i32), (String, Vec<usize>)> = BTreeMap::new();
+/// A golden event.
+pub(in crate::cli) struct Golden {
+    /// The line it stands in, from 1.
+    pub(in crate::cli) line: usize,
+    /// Where it stands in the log.
+    pub(in crate::cli) at: TopicPartition,
+    /// The same as the file source reads it.
+    pub(in crate::cli) text: String,
+    pub(in crate::cli) event: Event,
+}
+
+/// Reads golden events; those without a topic are of `topic`. Offsets count from 0 in each partition.
+pub(in crate::cli) fn read(text: &str, topic: &str) -> anyhow::Result<Vec<Golden>> {
+    let mut ends: BTreeMap<TopicPartition, i64> = BTreeMap::new();
+    let mut found = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let number = index + 1;
         let event: Line<'_> = serde_json::from_str(line).with_context(|| format!("line {number}"))?;
-        let topic = event.topic.clone().unwrap_or_else(|| first.clone());
-        ensure!(
-            topics.iter().any(|known| known.name == topic),
-            "line {number}: the plugin does not read the topic {topic:?}; it reads {}",
-            topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ")
-        );
         if event.partition < 0 {
             bail!("line {number}: partition {} is negative", event.partition);
         }
-        let (file, lines) = files.entry((topic, event.partition)).or_default();
-        file.push_str(&source_line(&event));
+        let at = TopicPartition::new(event.topic.as_deref().unwrap_or(topic), event.partition);
+        let end = ends.entry(at.clone()).or_default();
+        let text = source_line(&event);
+        let event = parse_line(text.as_bytes(), *end).map_err(|error| anyhow::anyhow!("line {number}: {error}"))?;
+        *end += 1;
+        found.push(Golden { line: number, at, text, event });
+    }
+    Ok(found)
+}
+
+/// Writes every event to `dir/TOPIC/PARTITION.jsonl`; topics without events get an empty first partition.
+pub(in crate::cli) fn split(text: &str, topics: &[Topic], dir: &Path) -> anyhow::Result<Lines> {
+    let first = topics.first().context("the plugin reads no topic")?;
+    let events = read(text, &first.name)?;
+    let mut files: BTreeMap<(String, i32), String> = BTreeMap::new();
+    for Golden { line, at, text, .. } in &events {
+        ensure!(
+            topics.iter().any(|known| *known.name == *at.topic),
+            "line {line}: the plugin does not read the topic {:?}; it reads {}",
+            at.topic,
+            topics.iter().map(|topic| topic.name.as_str()).collect::<Vec<_>>().join(", ")
+        );
+        let file = files.entry((at.topic.to_string(), at.partition)).or_default();
+        file.push_str(text);
         file.push('\n');
-        lines.push(number);
     }
     for topic in topics {
         files.entry((topic.name.clone(), 0)).or_default();
     }
-    for ((topic, partition), (file, _)) in &files {
+    for ((topic, partition), file) in &files {
         let folder = dir.join(topic);
         std::fs::create_dir_all(&folder)?;
         std::fs::write(folder.join(format!("{partition}.jsonl")), file)?;
     }
-    Ok(Lines(files.into_iter().map(|(place, (_, lines))| (place, lines)).collect()))
+    Ok(Lines(events))
 }
 
 /// The event as the file source reads it: a document becomes its compact text.
@@ -82,9 +114,7 @@ fn source_line(event: &Line<'_>) -> String {
     if let Some(key) = event.key {
         push("key", payload(key.get()));
     }
-    if event.value.get() != "null" {
-        push("value", payload(event.value.get()));
-    }
+    push("value", payload(event.value.get()));
     if let Some(headers) = event.headers {
         push("headers", headers.get().to_owned());
     }
@@ -154,7 +184,7 @@ mod tests {
         );
         let read = |name: &str| std::fs::read_to_string(dir.path().join(name)).unwrap();
         assert_eq!(read("a/0.jsonl"), "{\"value\":\"{\\\"a\\\":1}\"}\n{\"value\":\"x\"}\n");
-        assert_eq!(read("b/2.jsonl"), "{\"key\":\"k\",\"timestamp\":5}\n");
+        assert_eq!(read("b/2.jsonl"), "{\"key\":\"k\",\"value\":null,\"timestamp\":5}\n");
         assert_eq!(read("b/0.jsonl"), "");
     }
 

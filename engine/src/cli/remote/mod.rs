@@ -18,6 +18,8 @@ mod step;
 mod top;
 mod words;
 
+pub(super) use step::stepped_text;
+
 use std::ffi::OsStr;
 use std::io::IsTerminal;
 use std::path::Path;

@@ -65,6 +65,12 @@ fn text(stepped: &Stepped) -> String {
     [head].into_iter().chain(stepped.events.iter().map(event_text)).collect::<Vec<_>>().join("\n")
 }
 
+/// What an event does, from the engine itself.
+pub(in crate::cli) fn stepped_text(event: &laterna::control::SteppedEvent) -> String {
+    let laterna::control::SteppedEvent { topic, partition, offset, key, changes, rows, fault } = event.clone();
+    event_text(&SteppedEvent { topic, partition, offset, key, changes, rows, fault })
+}
+
 fn event_text(event: &SteppedEvent) -> String {
     let key = event.key.as_ref().map_or(String::new(), |key| format!(" key {}", one_line(key)));
     let mut lines = vec![format!("\n{}:{}:{}{key}", event.topic, event.partition, event.offset)];

@@ -1,13 +1,14 @@
 //! One line of a file of events. Pure.
 //!
-//! `{"key": .., "value": .., "headers": .., "timestamp": ..}`, all optional. A key is text or `{"base64": ".."}`; a value
+//! `{"key": .., "value": .., "headers": .., "timestamp": ..}`, all optional. `topic`, `partition` and `offset` may stand there too, and say where
+//! the event was taken from; where it is now, the file and the line's number say. A key is text or `{"base64": ".."}`; a value
 //! may also be any other JSON, which is taken as its text without the space between; null or missing is none. Headers are an
 //! object, or a list of `[name, value]` where a name repeats. A timestamp is milliseconds, or text as of RFC 3339.
 
 use base64::Engine as _;
 use serde_json::value::RawValue;
 
-use crate::event::{Event, Header};
+use crate::event::{Event, Header, TopicPartition};
 
 #[derive(serde::Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -20,6 +21,12 @@ struct Line<'a> {
     headers: Option<&'a RawValue>,
     #[serde(borrow, default)]
     timestamp: Option<&'a RawValue>,
+    #[serde(default, rename = "topic")]
+    _topic: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "partition")]
+    _partition: Option<serde::de::IgnoredAny>,
+    #[serde(default, rename = "offset")]
+    _offset: Option<serde::de::IgnoredAny>,
 }
 
 /// Reads the event at `offset` from its line, without the line's end.
@@ -50,6 +57,43 @@ pub fn parse_line(line: &[u8], offset: i64) -> Result<Event, String> {
         },
         headers: line.headers.map_or(Ok(Vec::new()), headers)?,
     })
+}
+
+/// Writes an event and its place as a line, without the line's end: what [`parse_line`] reads as the same event. A value that is compact JSON of an
+/// object or a list stands as such, other text as a string, and what is not UTF-8 as `{"base64": ".."}`.
+pub fn write_line(at: &TopicPartition, event: &Event) -> String {
+    let text = |text: &str| serde_json::Value::from(text).to_string();
+    let payload = |bytes: &[u8]| match std::str::from_utf8(bytes) {
+        Ok(utf8) => text(utf8),
+        Err(_) => format!("{{\"base64\":{}}}", text(&base64::engine::general_purpose::STANDARD.encode(bytes))),
+    };
+    let value = |bytes: &[u8]| {
+        let document = std::str::from_utf8(bytes).ok().and_then(|utf8| serde_json::from_str::<&RawValue>(utf8).ok());
+        // What would be read as base64, or lose the space between its parts, or is not in one line, stands as text.
+        let is_itself = |document: &&RawValue| {
+            let is_open = document.get().starts_with(['{', '[']);
+            is_open && compact(document.get()) == bytes && literal(document).is_none()
+        };
+        document.filter(is_itself).map_or_else(|| payload(bytes), |document| document.get().to_owned())
+    };
+    let mut members = vec![
+        format!("\"topic\":{}", text(&at.topic)),
+        format!("\"partition\":{}", at.partition),
+        format!("\"offset\":{}", event.offset),
+    ];
+    if event.timestamp_ms >= 0 {
+        members.push(format!("\"timestamp\":{}", event.timestamp_ms));
+    }
+    if let Some(key) = &event.key {
+        members.push(format!("\"key\":{}", payload(key)));
+    }
+    members.push(format!("\"value\":{}", event.value.as_deref().map_or_else(|| "null".to_owned(), value)));
+    if !event.headers.is_empty() {
+        let value = |header: &Header| header.value.as_deref().map_or_else(|| "null".to_owned(), payload);
+        let pairs = event.headers.iter().map(|header| format!("[{},{}]", text(&header.name), value(header)));
+        members.push(format!("\"headers\":[{}]", pairs.collect::<Vec<_>>().join(",")));
+    }
+    format!("{{{}}}", members.join(","))
 }
 
 /// serde's message without the line number, which is always 1 here.
@@ -288,10 +332,33 @@ mod tests {
         }
     }
 
+    use proptest::strategy::Strategy as _;
+
     proptest::proptest! {
         #[test]
         fn any_bytes_are_read_or_refused_without_panic(line: Vec<u8>, offset: u32) {
             parse_line(&line, i64::from(offset)).ok();
+        }
+
+        #[test]
+        fn what_is_written_is_read_as_the_same(
+            key: Option<Vec<u8>>,
+            value in proptest::option::of(proptest::prop_oneof![
+                proptest::collection::vec(proptest::prelude::any::<u8>(), 0..20),
+                "[\\[\\]{}:\", a0\\\\n]{0,12}".prop_map(String::into_bytes),
+                proptest::sample::select(vec![
+                    r#"{"a":[1,"x"]}"#, r#"{"a": 1}"#, r#"{"base64":"AP8="}"#, r#"{"base64":"?"}"#, "[1.50]", "null", "7", "\"x\"", "{}\n",
+                ]).prop_map(|text| text.as_bytes().to_vec()),
+            ]),
+            headers: Vec<(String, Option<Vec<u8>>)>,
+            offset in 0..i64::MAX,
+            timestamp_ms in -1..i64::MAX,
+        ) {
+            let headers = headers.into_iter().map(|(name, value)| Header { name, value }).collect();
+            let event = Event { offset, timestamp_ms, key, value, headers };
+            let line = write_line(&TopicPartition::new("t", 3), &event);
+            proptest::prop_assert!(!line.contains('\n'));
+            proptest::prop_assert_eq!(parse_line(line.as_bytes(), offset).unwrap(), event, "{}", line);
         }
 
         #[test]

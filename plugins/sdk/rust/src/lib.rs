@@ -48,7 +48,7 @@ pub mod __private {
 #[doc(hidden)]
 pub mod bindings {
     wit_bindgen::generate!({
-        path: "../../../wit",
+        path: "wit",
         world: "projection",
         pub_export_macro: true,
         export_macro_name: "export_projection",
