@@ -2,6 +2,7 @@
 
 import datetime
 import sys
+import types
 import unittest
 import uuid as uuids
 from decimal import Inexact
@@ -226,6 +227,19 @@ class Projections(unittest.TestCase):
             with self.assertRaises(TypeError) as caught:
                 wrong()
             self.assertEqual(str(caught.exception), message)
+
+
+class Readme(unittest.TestCase):
+    def test_the_projection_of_the_readme_counts_an_order(self):
+        text = (Path(__file__).resolve().parent.parent / "README.md").read_text()
+        # A module of its own: a record's annotations are looked up there.
+        module = types.ModuleType("readme")
+        sys.modules["readme"] = module
+        exec(text.split("```python\n")[1].split("```")[0], module.__dict__)
+        value = {"type": "order.placed", "customer_id": "c", "placed_at_ms": 1, "total": "2.50"}
+        row = {"customer_id": "c", "orders": 1, "spent": "2.50", "last_order_at": 1000}
+        self.assertEqual(outcome_of(module.apply, value=value), {"changes": [("upsert", "customers", row)]})
+        self.assertEqual(outcome_of(module.apply), {"changes": []})
 
 
 if __name__ == "__main__":
