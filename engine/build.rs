@@ -6,8 +6,21 @@ use std::path::{Path, PathBuf};
 use std::{env, fs, io};
 
 /// What stands beside an SDK's sources and is not part of it: what its tools leave behind, and its own tests.
-const NOT_OF_AN_SDK: [&str; 9] =
-    ["target", "node_modules", "__pycache__", ".venv", ".git", ".zig-cache", "build", "tests", "cargo-wasm"];
+const NOT_OF_AN_SDK: [&str; 13] = [
+    "target",
+    "node_modules",
+    "__pycache__",
+    ".venv",
+    ".git",
+    ".zig-cache",
+    "zig-out",
+    "build",
+    "test",
+    "tests",
+    "test.sh",
+    "cargo-wasm",
+    "package-lock.json",
+];
 
 fn main() -> io::Result<()> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or_else(|| io::Error::other("cargo sets OUT_DIR"))?);
@@ -20,7 +33,13 @@ fn main() -> io::Result<()> {
 /// The golden tests of a template are part of it; those of the SDK itself are not.
 fn is_of_an_sdk(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
-    let in_template = path.components().any(|part| part.as_os_str().to_string_lossy().starts_with("template"));
+    let is_template = |part: &std::path::Component<'_>| part.as_os_str().to_string_lossy().starts_with("template");
+    // Under `../plugins/sdk/LANGUAGE`; that of another SDK which a link brings in is not this one's.
+    let (own, foreign) = (path.components().nth(4), path.components().skip(5));
+    let in_template = own.as_ref().is_some_and(is_template);
+    if !in_template && foreign.into_iter().any(|part| is_template(&part)) {
+        return false;
+    }
     !NOT_OF_AN_SDK.contains(&&*name) || (in_template && name == "tests")
 }
 

@@ -76,7 +76,8 @@ pub(in crate::cli) async fn dev(global: &Global, options: Options) -> anyhow::Re
     let _lock = lock(&place)?;
     let mut input = Input::open(global, &options).await?;
     let mut signals = run::Signals::new()?;
-    let mut author = Author { options: &options, rounds: Rounds::new(&place)?, live: None, steps: BTreeMap::new() };
+    let rounds = Rounds::new(&place)?;
+    let mut author = Author { options: &options, rounds, server: None, live: None, steps: BTreeMap::new() };
     if options.once {
         let is_well = author.round(&input, None).await;
         if let Some(live) = author.live.take() {
@@ -91,14 +92,17 @@ pub(in crate::cli) async fn dev(global: &Global, options: Options) -> anyhow::Re
         server.address(),
         author.rounds.link.display()
     ));
+    author.server = Some(server);
     let outcome = tokio::select! {
-        outcome = author.go_round(&mut input, &server) => outcome,
+        outcome = author.go_round(&mut input) => outcome,
         () = signals.next() => Ok(()),
     };
     if let Some(live) = author.live.take() {
         run::stop(live.control, &mut signals, STOP_MAX).await;
     }
-    server.shutdown(HTTP_STOP_MAX).await;
+    if let Some(server) = author.server {
+        server.shutdown(HTTP_STOP_MAX).await;
+    }
     outcome.map(|()| ExitCode::SUCCESS)
 }
 
@@ -117,6 +121,8 @@ fn lock(place: &Path) -> anyhow::Result<File> {
 struct Author<'a> {
     options: &'a Options,
     rounds: Rounds,
+    /// Where the newest engine is shown.
+    server: Option<Server>,
     live: Option<Live>,
     /// What each event did in the last build, by its place in the input.
     steps: BTreeMap<usize, String>,
@@ -131,15 +137,11 @@ struct Live {
 }
 
 impl Author<'_> {
-    async fn go_round(&mut self, input: &mut Input, server: &Server) -> anyhow::Result<()> {
+    async fn go_round(&mut self, input: &mut Input) -> anyhow::Result<()> {
         loop {
             let seen = self.state(input);
             let begun = Instant::now();
-            if self.round(input, Some(begun)).await
-                && let Some(live) = &self.live
-            {
-                server.show(live.control.clone());
-            }
+            self.round(input, Some(begun)).await;
             let mut tapped = Instant::now();
             while self.state(input) == seen {
                 tokio::time::sleep(LOOK_EVERY).await;
@@ -208,6 +210,10 @@ impl Author<'_> {
             self.step(&built.plugin, &lines, input).await?;
         }
         let live = Live { control, dir, topics: descriptor.topics.clone(), tables };
+        if let Some(server) = &self.server {
+            server.show(live.control.clone());
+        }
+        self.rounds.link(&live.dir);
         say(&match &self.live {
             Some(before) => differences(before, &live),
             None => whole(&live),
@@ -220,7 +226,6 @@ impl Author<'_> {
             built.seconds,
             begun.elapsed().as_secs_f64()
         ));
-        self.rounds.link(&live.dir);
         if let Some(before) = self.live.replace(live) {
             let rounds = self.rounds.clone();
             // Nobody waits for the end of what is shown no more.

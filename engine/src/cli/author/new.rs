@@ -87,6 +87,9 @@ pub(in crate::cli) async fn new(global: &Global, options: Options) -> anyhow::Re
 async fn finish(dir: &Path) -> bool {
     let done = async {
         let project = Project::open(dir)?;
+        if dir.join("package.json").is_file() {
+            project.run(&["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"].map(str::to_owned)).await?;
+        }
         let built = project.build(Flavour::Release).await?;
         built.write(&project, None)?;
         golden::update(dir, &built.plugin).await
@@ -224,8 +227,8 @@ impl Template {
             let Some(rest) = path.strip_prefix(self.sdk).and_then(|rest| rest.strip_prefix('/')) else { continue };
             match rest.split_once('/') {
                 Some((folder, file)) if folder == self.folder => {
-                    // The events and rows of the template are not those of a sample.
-                    if sample.is_some() && file.starts_with("tests/") {
+                    // The events and rows of the template are not those of a sample, and neither are the tests of its source.
+                    if sample.is_some() && file.contains("test") {
                         continue;
                     }
                     match std::str::from_utf8(bytes) {

@@ -211,7 +211,8 @@ impl Project {
         })
     }
 
-    async fn run(&self, command: &[String]) -> anyhow::Result<()> {
+    /// Runs a command in the project: shown, and with all that it said where it fails.
+    pub(super) async fn run(&self, command: &[String]) -> anyhow::Result<()> {
         let Some((program, arguments)) = command.split_first() else { return Ok(()) };
         let shown = command.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" ");
         say(&format!("$ {shown}"));

@@ -5,6 +5,7 @@
 //! written: it is a beginning to be changed.
 
 mod javascript;
+mod python;
 mod rust;
 
 use super::sample::Model;
@@ -17,6 +18,7 @@ pub(super) fn write(language: &str, model: &Model) -> Option<(&'static str, Stri
         "rust" => Some(("rs", rust::write(model))),
         "javascript" => Some(("js", javascript::write(model))),
         "typescript" => Some(("ts", javascript::write(model))),
+        "python" => Some(("py", python::write(model))),
         _ => None,
     }
 }
@@ -50,4 +52,38 @@ fn literal(text: &str) -> String {
     }
     out.push('"');
     out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::golden::events;
+    use super::super::sample::infer;
+    use super::*;
+
+    /// Fields of every type, kinds that share some of them, names that no language takes as they are.
+    const KINDS: &str = r#"{"key":"o-1","value":{"type":"order.placed","orderId":"o-1","total":"12.50","n":1,"big":9007199254740993,"ratio":1.5,"paid":true,"class":"a","é \"x\"":"y","day":"2026-01-31","at":"2026-01-31T12:00:00Z","placed_at_ms":1767225600000,"id":"0196a9c1-1111-7abc-8def-0123456789ab","items":[1],"note":null}}
+{"key":"o-1","value":{"type":"order.cancelled","orderId":"o-1","note":"late","n":2}}
+{"key":"o-1","value":null}"#;
+    const PLAIN: &str = r#"{"value":{"customer_id":7,"total":"12.50","at_ms":1767225600000}}
+{"value":{"customer_id":8,"total":"1.00","at_ms":null}}"#;
+    const KEYLESS: &str = r#"{"value":{"level":"info","text":"a"}}"#;
+
+    /// What is written stands in `engine/tests/sources/`, to be looked at and tried; `LATERNA_WRITE_SOURCES=1` writes it anew.
+    #[test]
+    fn sources_are_those_that_were_tried() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources");
+        for language in ["rust", "javascript", "typescript", "python"] {
+            for (name, sample) in [("kinds", KINDS), ("plain", PLAIN), ("keyless", KEYLESS)] {
+                let golden = events::read(sample, "orders").unwrap();
+                let (ending, text) = write(language, &infer(name, "orders", &golden).unwrap().model).unwrap();
+                let file = folder.join(format!("{name}.{ending}"));
+                if std::env::var_os("LATERNA_WRITE_SOURCES").is_some() {
+                    std::fs::create_dir_all(&folder).unwrap();
+                    std::fs::write(&file, &text).unwrap();
+                }
+                let tried = std::fs::read_to_string(&file).unwrap_or_default();
+                assert_eq!(text, tried, "{}: LATERNA_WRITE_SOURCES=1 writes it anew; try it then", file.display());
+            }
+        }
+    }
 }
