@@ -26,6 +26,9 @@ pub(crate) enum Law {
     /// Changes or a reject, never a trap: JSON leaves its meaning to the reader (RFC 8259 says so of names that come twice, half a
     /// surrogate pair, deep nesting, a byte order mark), or a language's numbers and texts end earlier than another's.
     Open,
+    /// As [`Law::Open`], and a trap is allowed: so deep that an interpreter's stack ends before its own limit does. Either way the
+    /// event is found to be at fault.
+    Deep,
     /// Refused by the engine for its size, whatever the language.
     TooMuch,
 }
@@ -466,7 +469,7 @@ struct Draft {
 impl Draft {
     fn new(kind: &'static str, law: Law, order_id: &str, value: impl Into<Vec<u8>>) -> Self {
         let key = Some(order_id.as_bytes().to_vec());
-        let applies = (law != Law::Open).then_some(law != Law::TooMuch);
+        let applies = (!matches!(law, Law::Open | Law::Deep)).then_some(law != Law::TooMuch);
         Draft { kind, law, applies, order_id: order_id.to_owned(), key, value: Some(value.into()) }
     }
 
@@ -528,8 +531,8 @@ fn large(turn: &mut Turn, id: &str, random: &mut Random) -> Draft {
         .wrong(),
         8 => Draft::new("100 levels", Law::Same, id, nested(100)),
         9 => Draft::new("1,000 levels", Law::Open, id, nested(1_000)),
-        10 => Draft::new("20,000 levels", Law::Open, id, nested(20_000)),
-        11 => Draft::new("200,000 levels", Law::Open, id, nested(200_000)),
+        10 => Draft::new("20,000 levels", Law::Deep, id, nested(20_000)),
+        11 => Draft::new("200,000 levels", Law::Deep, id, nested(200_000)),
         12 => Draft::new("10,001 items", Law::TooMuch, id, with_items(10_001)),
         _ => Draft::new("a key of 100 KB", Law::Same, id, PLAIN.replace(ID, &"k".repeat(100_000))).wrong(),
     }

@@ -116,7 +116,7 @@ pub(super) struct Compared {
     pub(super) digest: String,
     /// What is wrong, for people: nothing where the plugin keeps every law.
     pub(super) problems: Vec<String>,
-    /// How many events of each kind under [`Law::Open`] came out otherwise than natively.
+    /// How many events of each kind under [`Law::Open`] or [`Law::Deep`] came out otherwise than natively.
     pub(super) open_differences: BTreeMap<&'static str, usize>,
 }
 
@@ -219,9 +219,10 @@ pub(super) async fn compare(plugin: &Plugin, events: &[Ugly], native: &[Outcome]
                 here == native
             }
             Law::Exact => here == native || *here == rejected,
-            Law::Open => {
+            Law::Open | Law::Deep => {
                 *open_differences.entry(ugly.kind).or_default() += usize::from(here != native);
-                here.applies() || *here == rejected
+                let trapped = *here == Outcome::fault(EventFaultKind::Trapped);
+                here.applies() || *here == rejected || (ugly.law == Law::Deep && trapped)
             }
             Law::TooMuch => *here == Outcome::fault(EventFaultKind::Invalid),
         };
