@@ -1,29 +1,39 @@
 #!/usr/bin/env python3
 """The rows that events.jsonl must give, told once more, in Python: `./expected.py` writes expected/*.jsonl.
 
-Orders are kept whole, with their items inside; nothing here knows of changes, shapes or the engine.
+`./expected.py EVENTS OUT` does the same for another file of events, and writes into the folder OUT. Orders are kept whole, with their items inside; nothing here knows of changes, shapes or the engine.
 """
 import collections
 import datetime
 import decimal
 import json
 import pathlib
+import sys
 
 decimal.getcontext().prec = 60
 here = pathlib.Path(__file__).parent
+source, target = map(pathlib.Path, sys.argv[1:]) if len(sys.argv) > 1 else (here / "events.jsonl", here / "expected")
+
+# After so many days the calendar repeats, 400 years later.
+CYCLE_DAYS = 146_097
 
 
 def instant(millis):
-    then = datetime.datetime(1970, 1, 1) + datetime.timedelta(milliseconds=millis)
-    return f"{then.year:04}-{then:%m-%dT%H:%M:%S.%f}Z"
+    days, rest = divmod(millis, 86_400_000)
+    # Python knows the years 1 to 9999: the same day of the years 1970 to 2369, and the cycles between.
+    cycles, days = divmod(days, CYCLE_DAYS)
+    then = datetime.datetime(1970, 1, 1) + datetime.timedelta(days=days, milliseconds=rest)
+    year = then.year + 400 * cycles
+    return f"{year:04}-{then:%m-%dT%H:%M:%S.%f}Z" if 0 <= year <= 9999 else f"{year:+07}-{then:%m-%dT%H:%M:%S.%f}Z"
 
 
 def plain(number):
+    number += 0  # there is no minus zero in a database
     return format(number if number.as_tuple().exponent <= 0 else number.quantize(decimal.Decimal(1)), "f")
 
 
 orders, offsets = {}, collections.Counter()
-for line in (here / "events.jsonl").read_text().split("\n"):
+for line in source.read_text(encoding="utf-8").split("\n"):
     if not line:
         continue
     event = json.loads(line)
@@ -60,7 +70,7 @@ for order_id, order in sorted(orders.items()):
     for line, (sku, quantity, price) in enumerate(items):
         item_rows.append({"order_id": order_id, "line": line, "sku": sku, "quantity": quantity, "unit_price": plain(price)})
 
-(here / "expected").mkdir(exist_ok=True)
+target.mkdir(exist_ok=True)
 for table, rows in {"orders": order_rows, "order_items": item_rows}.items():
     text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (here / "expected" / f"{table}.jsonl").write_text(text)
+    (target / f"{table}.jsonl").write_text(text, encoding="utf-8")

@@ -6,6 +6,8 @@
 
 mod bare;
 mod engine;
+#[path = "../languages/mod.rs"]
+mod languages;
 mod load;
 mod process;
 mod report;
@@ -116,12 +118,18 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "bare") {
         return bare::child(&arguments[1..]);
     }
+    if arguments.first().is_some_and(|first| first == "languages") {
+        std::process::exit(runtime().block_on(languages::main(&arguments[1..])));
+    }
     let options = parse(&arguments).unwrap_or_else(|problem| {
         eprintln!("{problem}\n{USAGE}");
         std::process::exit(2);
     });
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime");
-    runtime.block_on(run(&options));
+    runtime().block_on(run(&options));
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().expect("runtime")
 }
 
 fn parse(arguments: &[String]) -> Result<Options, String> {

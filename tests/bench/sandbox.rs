@@ -55,12 +55,24 @@ impl Cost {
 }
 
 /// What both sides are given.
-struct Chunk {
-    engine: Arc<EventBatch>,
-    sdk: types::Batch,
+pub(crate) struct Chunk {
+    /// For the sandbox.
+    pub(crate) engine: Arc<EventBatch>,
+    /// For the native code.
+    pub(crate) sdk: types::Batch,
 }
 
-fn chunks(form: Form) -> Vec<Chunk> {
+impl Chunk {
+    /// The first event alone.
+    pub(crate) fn first(&self) -> Arc<EventBatch> {
+        let events = self.engine.events[..1].to_vec();
+        let next_offset = events[0].offset + 1;
+        Arc::new(EventBatch { partition: self.engine.partition.clone(), events, next_offset })
+    }
+}
+
+/// Different batches of events of one form.
+pub(crate) fn chunks(form: Form) -> Vec<Chunk> {
     let mut random = Random::new(13);
     let partition = TopicPartition::new(TOPIC, 0);
     (0..CHUNKS)
@@ -86,15 +98,19 @@ fn chunks(form: Form) -> Vec<Chunk> {
         .collect()
 }
 
-fn sdk_event(event: &Event) -> types::Event {
-    let text = |bytes: &Option<Vec<u8>>| {
-        bytes.clone().map(|bytes| types::Payload::Text(String::from_utf8(bytes).expect("text")))
+/// The event as a plugin gets it that reads keys and values as text, and no headers.
+pub(crate) fn sdk_event(event: &Event) -> types::Event {
+    let payload = |bytes: &Option<Vec<u8>>| {
+        bytes.clone().map(|bytes| match String::from_utf8(bytes) {
+            Ok(text) => types::Payload::Text(text),
+            Err(error) => types::Payload::Bytes(error.into_bytes()),
+        })
     };
     types::Event {
         offset: event.offset,
         timestamp_ms: event.timestamp_ms,
-        key: text(&event.key),
-        value: text(&event.value),
+        key: payload(&event.key),
+        value: payload(&event.value),
         headers: Vec::new(),
     }
 }
@@ -115,7 +131,7 @@ pub(crate) enum Subject {
 
 impl Subject {
     /// The plugin's own source, as native code.
-    fn native(self) -> fn(types::Batch) -> Vec<types::Outcome> {
+    pub(crate) fn native(self) -> fn(types::Batch) -> Vec<types::Outcome> {
         match self {
             Subject::OrderSummary => order_summary::LaternaProjection::apply,
             Subject::BenchW2 => bench_w2::LaternaProjection::apply,
@@ -124,11 +140,14 @@ impl Subject {
 }
 
 /// What the engine makes of an outcome: strings and bytes are moved.
-fn changes_of(outcome: types::Outcome) -> Vec<Change> {
+pub(crate) fn changes_of(outcome: types::Outcome) -> Vec<Change> {
     let types::Outcome::Changes(changes) = outcome else { panic!("a fault: {outcome:?}") };
-    let change =
-        |from: types::Change| Change { shape: from.shape, values: from.values.into_iter().map(value_of).collect() };
-    changes.into_iter().map(change).collect()
+    changes.into_iter().map(change_of).collect()
+}
+
+/// What the engine makes of a change.
+pub(crate) fn change_of(from: types::Change) -> Change {
+    Change { shape: from.shape, values: from.values.into_iter().map(value_of).collect() }
 }
 
 fn value_of(from: types::Value) -> PluginValue {
