@@ -45,9 +45,11 @@ const CHUNK_EVENTS_MAX: usize = 1_000;
 /// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
 const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
 
-/// Events and bytes of events in one commit of a bulk fill, and the ticks after which it is made anyway: many, so that most changes of a row
-/// fold; few enough to be lost and done again after a crash.
-const BULK_EVENTS_MAX: usize = 200_000;
+/// What ends a change set of a bulk fill: so many rows, beyond which a copy gets no faster and the writer only begins later; so many events or
+/// bytes of events, or ticks, so that little is lost and done again after a crash. Where few rows are changed again and again, they are
+/// folded for all that time, and cost next to nothing in the database.
+const BULK_ROWS_MAX: usize = 50_000;
+const BULK_EVENTS_MAX: usize = 4_000_000;
 const BULK_BYTES_MAX: usize = 96 << 20;
 const BULK_TICKS_MAX: u32 = 20;
 /// The ticks where a rate bounds the fill: the database has time then, and who watches sees it move.
@@ -277,6 +279,7 @@ async fn run(
         waiting_events_max: WAITING_EVENTS_MAX,
         batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
         batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
+        batch_rows_max: if bulk { BULK_ROWS_MAX } else { usize::MAX },
         open_ticks_max: match (bulk, parts.rate_max) {
             (true, None) => BULK_TICKS_MAX,
             (true, Some(_)) => BOUNDED_TICKS_MAX,
@@ -712,7 +715,8 @@ impl Shell {
             (Some(_), Some(event)) => event.offset,
             _ => *next_offset,
         };
-        self.machine.input(Input::Folded(id, next_offset, fault));
+        let rows = lane.open.len();
+        self.machine.input(Input::Folded(id, next_offset, rows, fault));
     }
 
     fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {

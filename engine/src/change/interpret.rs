@@ -124,7 +124,7 @@ pub fn apply_row_change(
     match (change, stored) {
         (RowChange::Delete, _) | (RowChange::Update(_), None) => Ok(None),
         (RowChange::Insert(values), stored) => Ok(Some(stored.unwrap_or_else(|| values.clone()))),
-        (RowChange::Upsert(cells), None) => Ok(Some(cells.iter().map(Cell::initial).collect())),
+        (RowChange::Upsert(cells), None) => Ok(Some(cells.iter().map(|cell| cell.initial().into_owned()).collect())),
         (RowChange::Upsert(cells) | RowChange::Update(cells), Some(mut row)) => {
             if !is_effective(&row, cells) {
                 return Ok(Some(row));

@@ -8,6 +8,8 @@
 //!   with 1,000, about what steady traffic commits.
 //! - *rebuild*: from the request to the end of indexing, so with the join to the group and everything else that a person waits for. *Fill* is the part of it
 //!   from the first claim to the last commit, the counterpart of *live*.
+//! - *cpu_seconds*: what engine and database use for it: on a machine that does other work as well, the steadier figure. The start of a live engine and
+//!   the index builds are in.
 //! - *latency*: events on a fixed schedule, each from its making until a reader of the view sees its row, so that a stall counts for all that wait in it.
 
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,7 +21,7 @@ use laterna_tests::load::{Draft, Sender};
 use laterna_tests::oracle::TOPIC;
 use laterna_tests::services::{create_database, unique};
 use laterna_tests::wait::PATIENCE;
-use serde_json::json;
+use serde_json::{Value, json};
 use sqlx::{Connection as _, PgConnection, Row as _};
 
 use super::stage::Stage;
@@ -37,6 +39,43 @@ fn median(mut values: Vec<f64>) -> f64 {
 fn load_average() -> f64 {
     let text = std::fs::read_to_string("/proc/loadavg").unwrap_or_default();
     text.split(' ').next().and_then(|one| one.parse().ok()).unwrap_or(f64::NAN)
+}
+
+/// Processor seconds that a process and its children, those that have ended among them, have used: unlike the rates, hardly a matter of what else runs.
+fn cpu_seconds(pid: u32) -> f64 {
+    // After the name in brackets: the state is the first field, the parent the second, user and system time the 12th and 13th; of children waited for
+    // the 14th and 15th.
+    let fields = |pid: &str| -> Option<Vec<u64>> {
+        let text = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+        Some(text.rsplit_once(')')?.1.split_whitespace().skip(1).map(|field| field.parse().unwrap_or(0)).collect())
+    };
+    let used = |fields: &[u64]| fields.get(10..14).map_or(0, |ticks| ticks.iter().sum::<u64>());
+    let processes = std::fs::read_dir("/proc").into_iter().flatten().flatten();
+    let children = processes.filter_map(|entry| fields(entry.file_name().to_str()?));
+    let children: u64 = children.filter(|of| of.first() == Some(&u64::from(pid))).map(|of| used(&of)).sum();
+    (children + fields(&pid.to_string()).map_or(0, |of| used(&of))) as f64 / 100.0
+}
+
+/// Processor seconds of engine and database.
+#[derive(Clone, Copy)]
+struct Cpu(f64, f64);
+
+impl Cpu {
+    fn now(stage: &Stage, engine: &Engine) -> Self {
+        Self(cpu_seconds(engine.pid()), cpu_seconds(stage.postgres.pid()))
+    }
+
+    fn since(self, stage: &Stage, engine: &Engine) -> Self {
+        let now = Self::now(stage, engine);
+        Self(now.0 - self.0, now.1 - self.1)
+    }
+
+    /// The medians.
+    fn median(all: impl Iterator<Item = Self>) -> Value {
+        let all: Vec<Self> = all.collect();
+        let of = |of: fn(&Self) -> f64| (median(all.iter().map(of).collect()) * 100.0).round() / 100.0;
+        json!({ "engine": of(|cpu| cpu.0), "postgres": of(|cpu| cpu.1) })
+    }
 }
 
 /// How far a generation has come: the sum of its checkpoints, none where it has claimed nothing yet.
@@ -65,7 +104,7 @@ async fn time_to_apply(url: &str, generation: i32, count: u64) -> Duration {
 }
 
 /// A first generation works off the topic in a database of its own; events per second.
-async fn live_rate(stage: &Stage, guest: &str, batch: u32, count: u64) -> f64 {
+async fn live_rate(stage: &Stage, guest: &str, batch: u32, count: u64) -> (f64, Cpu) {
     let database = create_database(stage.postgres.port(), "live").await;
     let url = stage.postgres.url(&database);
     let home = Home::new(From::Kafka(stage.bootstrap()), &url, &[])
@@ -73,9 +112,11 @@ async fn live_rate(stage: &Stage, guest: &str, batch: u32, count: u64) -> f64 {
         .with("defaults.batch", format!("max_events = {batch}"));
     home.drop_in_build(guest, "counter.wasm", 0);
     let mut engine = home.start();
+    let cpu = Cpu::now(stage, &engine);
     let took = time_to_apply(&url, 1, count).await;
+    let cpu = cpu.since(stage, &engine);
     engine.kill();
-    count as f64 / took.as_secs_f64()
+    (count as f64 / took.as_secs_f64(), cpu)
 }
 
 /// Events on a fixed schedule, and how long each took to be seen.
@@ -165,6 +206,8 @@ struct Rebuilt {
     during: Vec<f64>,
     /// Events that the measurement has added.
     probes: u64,
+    /// Of all of it, the live generation's share among it.
+    cpu: Cpu,
 }
 
 impl Rebuilt {
@@ -179,6 +222,7 @@ async fn rebuild(stage: &Stage, engine: &mut Engine, count: u64) -> Rebuilt {
     // A time to measure, not a condition: what is calm is shown by its own figures.
     tokio::time::sleep(Duration::from_secs(6)).await;
     let mut moments = [Instant::now(); 4];
+    let cpu = Cpu::now(stage, engine);
     let begun = engine.ask("POST", "/api/v1/projections/counter/rebuilds", Some(&json!({ "switch": "manual" })));
     let (id, generation) =
         (begun["id"].as_str().expect("an identity"), begun["generation"].as_i64().expect("a number"));
@@ -206,13 +250,14 @@ async fn rebuild(stage: &Stage, engine: &mut Engine, count: u64) -> Rebuilt {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+    let cpu = cpu.since(stage, engine);
     engine.wait_projection("counter", "ready", |status| status["rebuild"]["state"] == "ready");
     let (before, during) =
         (probe.between(calm + Duration::from_secs(1), moments[0]), probe.between(moments[0], Instant::now()));
     let probes = probe.finish().await;
     engine.ask("DELETE", &format!("/api/v1/rebuilds/{id}"), None);
     engine.wait_projection("counter", "without a rebuild", |status| status["rebuild"]["state"] == "cancelled");
-    Rebuilt { moments, before, during, probes }
+    Rebuilt { moments, before, during, probes, cpu }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -259,7 +304,8 @@ async fn how_fast_a_rebuild_is_beside_the_live_rate() {
             count += one.probes;
             rebuilt.push(one);
         }
-        let [live_1000, live_5000, live_20000] = live.map(median);
+        let live_cpu = Cpu::median(live[2].iter().map(|(_, cpu)| *cpu));
+        let [live_1000, live_5000, live_20000] = live.map(|all| median(all.iter().map(|(rate, _)| *rate).collect()));
         let rate = |from, to| median(rebuilt.iter().map(|one| events as f64 / one.seconds(from, to)).collect());
         let (whole, fill) = (rate(0, 3), rate(1, 2));
         let all = |of: fn(&Rebuilt) -> &Vec<f64>| rebuilt.iter().flat_map(of).copied().collect::<Vec<f64>>();
@@ -276,6 +322,7 @@ async fn how_fast_a_rebuild_is_beside_the_live_rate() {
                 "batch_1000": rounded(live_1000, 1000.0), "batch_5000": rounded(live_5000, 1000.0),
                 "batch_20000": rounded(live_20000, 1000.0),
             },
+            "cpu_seconds": { "live_batch_20000": live_cpu, "rebuild": Cpu::median(rebuilt.iter().map(|one| one.cpu)) },
             "rebuild_per_s": rounded(whole, 1000.0), "fill_per_s": rounded(fill, 1000.0),
             "rebuild_to_live": {
                 "batch_1000": ratio(whole, live_1000), "batch_5000": ratio(whole, live_5000),

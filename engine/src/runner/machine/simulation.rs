@@ -131,7 +131,9 @@ impl Engine {
                         Some(at) => (offsets[at], Some(failure(ErrorKind::Poison).halt)),
                         None => (next, None),
                     };
-                    self.machine.input(Input::Folded(id, next, halt));
+                    // Rows fold: there are fewer than events.
+                    let rows = self.open[writer].len().div_ceil(2);
+                    self.machine.input(Input::Folded(id, next, rows, halt));
                 }
                 Action::Discard(id) => drop(self.chunks.remove(&id)),
                 Action::DiscardSets(writer) => {
@@ -340,6 +342,7 @@ fn run(seed: u64) {
         open_ticks_max: 1 + random.below(3) as u32,
         batch_events_max,
         batch_bytes_max: 10_000,
+        batch_rows_max: [1, 5, 1000][random.below(3)],
         sandbox_slots: 1 + random.below(3),
         writers: 1 + random.below(2),
     };
