@@ -45,10 +45,11 @@ const CHUNK_EVENTS_MAX: usize = 1_000;
 /// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
 const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
 
-/// What ends a change set of a bulk fill: so many rows, beyond which a copy gets no faster and the writer only begins later; so many events or
-/// bytes of events, or ticks, so that little is lost and done again after a crash. Where few rows are changed again and again, they are
-/// folded for all that time, and cost next to nothing in the database.
-const BULK_ROWS_MAX: usize = 50_000;
+/// What ends a change set of a bulk fill. Where most changes are of rows of their own, so many rows: a copy of more is no faster, and the
+/// writer only begins later. Where rows are changed again and again they go on folding, and cost the less in the database: up to many rows, and to
+/// so many events, bytes of events or ticks that little is lost and done again after a crash.
+const BULK_ROWS_ENOUGH: usize = 50_000;
+const BULK_ROWS_MAX: usize = 400_000;
 const BULK_EVENTS_MAX: usize = 4_000_000;
 const BULK_BYTES_MAX: usize = 96 << 20;
 const BULK_TICKS_MAX: u32 = 20;
@@ -186,12 +187,22 @@ struct Lane {
     writer: Option<Box<dyn Writer>>,
     open: ChangeSet,
     open_events: usize,
+    /// Changes that were folded into it.
+    open_changes: usize,
     /// Being committed, or to be committed again; away while it is.
     under_way: Option<Box<ChangeSet>>,
     under_way_events: usize,
     /// Timestamps of the events under way, one a chunk, for the latency histogram.
     open_timestamps: Vec<i64>,
     under_way_timestamps: Vec<i64>,
+}
+
+impl Lane {
+    /// Whether a set of a bulk fill gains nothing from being larger.
+    fn is_full(&self) -> bool {
+        let (rows, changes) = (self.open.len(), self.open_changes);
+        rows >= BULK_ROWS_MAX || rows >= BULK_ROWS_ENOUGH && rows >= changes / 4 * 3
+    }
 }
 
 struct Shell {
@@ -279,7 +290,6 @@ async fn run(
         waiting_events_max: WAITING_EVENTS_MAX,
         batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
         batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
-        batch_rows_max: if bulk { BULK_ROWS_MAX } else { usize::MAX },
         open_ticks_max: match (bulk, parts.rate_max) {
             (true, None) => BULK_TICKS_MAX,
             (true, Some(_)) => BOUNDED_TICKS_MAX,
@@ -292,6 +302,7 @@ async fn run(
         writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
         open: ChangeSet::new(&schema),
         open_events: 0,
+        open_changes: 0,
         under_way: None,
         under_way_events: 0,
         open_timestamps: Vec::new(),
@@ -611,6 +622,7 @@ impl Shell {
                 let lane = &mut self.lanes[lane];
                 lane.open = ChangeSet::new(&self.schema);
                 lane.open_events = 0;
+                lane.open_changes = 0;
                 lane.open_timestamps.clear();
                 lane.under_way = None;
             }
@@ -696,11 +708,13 @@ impl Shell {
         let mut fault = None;
         let mut folded = 0;
         for (event, changes) in events.iter().zip(chunk.changes) {
+            let count = changes.len();
             if let Err(error) = lane.open.push_event(&self.schema, changes) {
                 fault = Some(change_halt(partition, event, &error.to_string()));
                 *self.report.counters.faults.entry("change").or_default() += 1;
                 break;
             }
+            lane.open_changes += count;
             folded += 1;
         }
         if fault.is_none()
@@ -715,8 +729,8 @@ impl Shell {
             (Some(_), Some(event)) => event.offset,
             _ => *next_offset,
         };
-        let rows = lane.open.len();
-        self.machine.input(Input::Folded(id, next_offset, rows, fault));
+        let full = self.pace == Pace::Bulk && lane.is_full();
+        self.machine.input(Input::Folded(id, next_offset, full, fault));
     }
 
     fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
@@ -727,6 +741,7 @@ impl Shell {
         set.advances = advances;
         lane.under_way = Some(Box::new(set));
         lane.under_way_events = std::mem::take(&mut lane.open_events);
+        lane.open_changes = 0;
         lane.under_way_timestamps = std::mem::take(&mut lane.open_timestamps);
     }
 

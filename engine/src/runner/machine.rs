@@ -81,7 +81,8 @@ struct Set {
     advances: Vec<Advance>,
     events: usize,
     bytes: usize,
-    rows: usize,
+    /// The shell takes it for large enough.
+    full: bool,
     ticks: u32,
 }
 
@@ -185,7 +186,7 @@ impl Machine {
             Input::Claimed(id, outcome) => self.claimed(id, outcome),
             Input::Taken(id, taken) => self.taken(id, taken),
             Input::Applied(id, outcome) => self.applied(id, outcome),
-            Input::Folded(id, next_offset, rows, fault) => self.folded(id, next_offset, rows, fault),
+            Input::Folded(id, next_offset, full, fault) => self.folded(id, next_offset, full, fault),
             Input::Committed(writer, Ok(())) => self.commit_is_in(writer),
             Input::Committed(writer, Err(failure)) => self.commit_failed(writer, failure),
             Input::Reread(writer, outcome) => self.reread(writer, outcome),
@@ -394,7 +395,7 @@ impl Machine {
         None
     }
 
-    fn folded(&mut self, id: ChunkId, next_offset: i64, rows: usize, fault: Option<Halt>) {
+    fn folded(&mut self, id: ChunkId, next_offset: i64, full: bool, fault: Option<Halt>) {
         let Some((tp, partition)) =
             self.partitions.iter_mut().find(|(_, p)| p.chunks.front().is_some_and(|c| c.id == id))
         else {
@@ -406,7 +407,7 @@ impl Machine {
         let set = &mut self.writers[partition.writer].open;
         set.events += chunk.taken.events;
         set.bytes += chunk.taken.bytes;
-        set.rows = rows;
+        set.full = full;
         if advance.next > advance.expected {
             let mut left = Some(advance);
             for earlier in &mut set.advances {
@@ -470,7 +471,7 @@ impl Machine {
             let full = full
                 || writer.open.events >= writer.events_max
                 || writer.open.bytes >= self.limits.batch_bytes_max
-                || writer.open.rows >= self.limits.batch_rows_max;
+                || writer.open.full;
             if patient && more && !full && writer.open.ticks < self.limits.open_ticks_max {
                 continue;
             }
@@ -732,7 +733,7 @@ impl Partition {
         let set = &writer.open;
         let room = set.events + chunk.taken.events <= writer.events_max
             && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max
-            && set.rows < limits.batch_rows_max;
+            && !set.full;
         Some((set.events == 0 || room) && !set.advances.iter().any(earlier))
     }
 }

@@ -201,9 +201,8 @@ fn percentile(values: &[f64], part: f64) -> f64 {
 struct Rebuilt {
     /// When it was asked for, when its generation was claimed, when the last commit of the fill came, when keys and indexes were made.
     moments: [Instant; 4],
-    /// Latencies before and during.
-    before: Vec<f64>,
-    during: Vec<f64>,
+    /// Latencies before, until the fill was done, and from there until it had caught up.
+    latencies: [Vec<f64>; 3],
     /// Events that the measurement has added.
     probes: u64,
     /// Of all of it, the live generation's share among it.
@@ -252,12 +251,13 @@ async fn rebuild(stage: &Stage, engine: &mut Engine, count: u64) -> Rebuilt {
     }
     let cpu = cpu.since(stage, engine);
     engine.wait_projection("counter", "ready", |status| status["rebuild"]["state"] == "ready");
-    let (before, during) =
-        (probe.between(calm + Duration::from_secs(1), moments[0]), probe.between(moments[0], Instant::now()));
+    let end = Instant::now();
+    let spans = [(calm + Duration::from_secs(1), moments[0]), (moments[0], moments[2]), (moments[2], end)];
+    let latencies = spans.map(|(from, to)| probe.between(from, to));
     let probes = probe.finish().await;
     engine.ask("DELETE", &format!("/api/v1/rebuilds/{id}"), None);
     engine.wait_projection("counter", "without a rebuild", |status| status["rebuild"]["state"] == "cancelled");
-    Rebuilt { moments, before, during, probes, cpu }
+    Rebuilt { moments, latencies, probes, cpu }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -308,8 +308,11 @@ async fn how_fast_a_rebuild_is_beside_the_live_rate() {
         let [live_1000, live_5000, live_20000] = live.map(|all| median(all.iter().map(|(rate, _)| *rate).collect()));
         let rate = |from, to| median(rebuilt.iter().map(|one| events as f64 / one.seconds(from, to)).collect());
         let (whole, fill) = (rate(0, 3), rate(1, 2));
-        let all = |of: fn(&Rebuilt) -> &Vec<f64>| rebuilt.iter().flat_map(of).copied().collect::<Vec<f64>>();
-        let (before, during) = (all(|one| &one.before), all(|one| &one.during));
+        let all = |spans: &[usize]| -> Vec<f64> {
+            let of = |one: &Rebuilt| spans.iter().flat_map(|span| one.latencies[*span].clone()).collect::<Vec<f64>>();
+            rebuilt.iter().flat_map(of).collect()
+        };
+        let (before, during) = (all(&[0]), all(&[1, 2]));
         let rounded = |value: f64, unit: f64| (value / unit).round() * unit;
         let ratio = |one: f64, other: f64| (one / other * 100.0).round() / 100.0;
         let milliseconds = |values: &[f64]| {
@@ -332,7 +335,10 @@ async fn how_fast_a_rebuild_is_beside_the_live_rate() {
                 "batch_1000": ratio(fill, live_1000), "batch_5000": ratio(fill, live_5000),
                 "batch_20000": ratio(fill, live_20000),
             },
-            "live_latency_ms": { "before": milliseconds(&before), "during": milliseconds(&during) },
+            "live_latency_ms": {
+                "before": milliseconds(&before), "during": milliseconds(&during),
+                "during_fill": milliseconds(&all(&[1])), "during_indexes_and_catching_up": milliseconds(&all(&[2])),
+            },
             "p99_during_to_before": ratio(percentile(&during, 0.99), percentile(&before, 0.99)),
         });
         println!("{figures}");

@@ -20,8 +20,6 @@ pub(crate) struct Limits {
     pub(crate) batch_events_max: usize,
     /// Event bytes in one commit, and in the chunks that wait for one.
     pub(crate) batch_bytes_max: usize,
-    /// Row operations in an open set from which on it is full.
-    pub(crate) batch_rows_max: usize,
     /// For how many ticks a set stays open while a backlog is on its way.
     pub(crate) open_ticks_max: u32,
     /// Chunks in the sandbox at once.
@@ -58,9 +56,9 @@ pub(crate) enum Input {
     Taken(ChunkId, Option<Taken>),
     /// The answer to [`Action::Apply`]: whether the plugin could be run at all.
     Applied(ChunkId, Result<(), Failure>),
-    /// The answer to [`Action::Fold`], at once: everything up to this offset is in the open set, which now holds so many row operations; then came
-    /// the fault, if any.
-    Folded(ChunkId, i64, usize, Option<Halt>),
+    /// The answer to [`Action::Fold`], at once: everything up to this offset is in the open set; whether that is as large as it should be; then came the
+    /// fault, if any.
+    Folded(ChunkId, i64, bool, Option<Halt>),
     /// The answer to [`Action::Commit`].
     Committed(usize, Result<(), CommitFailure>),
     /// The answer to [`Action::Reread`]: the generation's checkpoints.

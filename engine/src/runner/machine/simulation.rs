@@ -131,9 +131,8 @@ impl Engine {
                         Some(at) => (offsets[at], Some(failure(ErrorKind::Poison).halt)),
                         None => (next, None),
                     };
-                    // Rows fold: there are fewer than events.
-                    let rows = self.open[writer].len().div_ceil(2);
-                    self.machine.input(Input::Folded(id, next, rows, halt));
+                    let full = self.open[writer].len() >= 5 && random.one_in(4);
+                    self.machine.input(Input::Folded(id, next, full, halt));
                 }
                 Action::Discard(id) => drop(self.chunks.remove(&id)),
                 Action::DiscardSets(writer) => {
@@ -342,7 +341,6 @@ fn run(seed: u64) {
         open_ticks_max: 1 + random.below(3) as u32,
         batch_events_max,
         batch_bytes_max: 10_000,
-        batch_rows_max: [1, 5, 1000][random.below(3)],
         sandbox_slots: 1 + random.below(3),
         writers: 1 + random.below(2),
     };
