@@ -197,12 +197,9 @@ struct Lane {
     under_way_timestamps: Vec<i64>,
 }
 
-impl Lane {
-    /// Whether a set of a bulk fill gains nothing from being larger.
-    fn is_full(&self) -> bool {
-        let (rows, changes) = (self.open.len(), self.open_changes);
-        rows >= BULK_ROWS_MAX || rows >= BULK_ROWS_ENOUGH && rows >= changes / 4 * 3
-    }
+/// Whether a set of a bulk fill, so many rows that so many changes made, gains nothing from being larger.
+fn is_enough(rows: usize, changes: usize) -> bool {
+    rows >= BULK_ROWS_MAX || rows >= BULK_ROWS_ENOUGH && rows >= changes / 4 * 3
 }
 
 struct Shell {
@@ -283,21 +280,7 @@ async fn run(
             return;
         }
     };
-    let bulk = parts.pace == Pace::Bulk;
-    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
-    let limits = Limits {
-        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
-        waiting_events_max: WAITING_EVENTS_MAX,
-        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
-        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
-        open_ticks_max: match (bulk, parts.rate_max) {
-            (true, None) => BULK_TICKS_MAX,
-            (true, Some(_)) => BOUNDED_TICKS_MAX,
-            (false, _) => 2,
-        },
-        sandbox_slots: parts.sandbox_slots,
-        writers,
-    };
+    let limits = limits(&parts, &schema);
     let lane = |_| Lane {
         writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
         open: ChangeSet::new(&schema),
@@ -310,7 +293,7 @@ async fn run(
     };
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let mut shell = Shell {
-        lanes: (0..writers).map(lane).collect(),
+        lanes: (0..limits.writers).map(lane).collect(),
         plugin: parts.plugin,
         schema,
         sink: parts.sink,
@@ -352,6 +335,25 @@ async fn run(
     }
     shell.publish();
     shell.source.close().await;
+}
+
+/// The bounds of its pipeline.
+fn limits(parts: &Parts, schema: &Schema) -> Limits {
+    let bulk = parts.pace == Pace::Bulk;
+    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
+    Limits {
+        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
+        waiting_events_max: WAITING_EVENTS_MAX,
+        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
+        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
+        open_ticks_max: match (bulk, parts.rate_max) {
+            (true, None) => BULK_TICKS_MAX,
+            (true, Some(_)) => BOUNDED_TICKS_MAX,
+            (false, _) => 2,
+        },
+        sandbox_slots: parts.sandbox_slots,
+        writers,
+    }
 }
 
 fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: Pace) -> Box<dyn Writer> {
@@ -729,7 +731,7 @@ impl Shell {
             (Some(_), Some(event)) => event.offset,
             _ => *next_offset,
         };
-        let full = self.pace == Pace::Bulk && lane.is_full();
+        let full = self.pace == Pace::Bulk && is_enough(lane.open.len(), lane.open_changes);
         self.machine.input(Input::Folded(id, next_offset, full, fault));
     }
 
@@ -801,4 +803,18 @@ fn pause(attempt: u32) -> Duration {
         Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fills_set_ends_early_where_rows_are_new_and_late_where_they_fold() {
+        assert!(!is_enough(BULK_ROWS_ENOUGH - 1, BULK_ROWS_ENOUGH - 1), "small");
+        assert!(is_enough(BULK_ROWS_ENOUGH, BULK_ROWS_ENOUGH), "a row for each change");
+        assert!(!is_enough(BULK_ROWS_ENOUGH, 2 * BULK_ROWS_ENOUGH), "each row changed twice: more may fold");
+        assert!(!is_enough(100, 3_000_000), "hot rows");
+        assert!(is_enough(BULK_ROWS_MAX, 10 * BULK_ROWS_MAX), "memory is bounded");
+    }
 }
