@@ -271,6 +271,7 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let schema = Arc::clone(parts.plugin.schema());
+    let limits = limits(&parts, &schema);
     let generation = parts.generation.clone();
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
@@ -280,7 +281,6 @@ async fn run(
             return;
         }
     };
-    let limits = limits(&parts, &schema);
     let lane = |_| Lane {
         writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
         open: ChangeSet::new(&schema),
