@@ -242,8 +242,8 @@ impl Control {
             batch_events_max: settings.batch_events_max,
             batch_bytes_max: BATCH_BYTES_MAX,
             writers: self.shared.config.database.writers,
-            // One more than there are threads: the next chunk waits beside the ones that run.
-            sandbox_slots: sandbox_threads() + 1,
+            // One more than there are threads: the next chunk waits beside the ones that run. A fill has one thread.
+            sandbox_slots: if bulk { 2 } else { sandbox_threads() + 1 },
             pace: wish.pace,
             rate_max: wish.rate_max,
             paused: wish.paused,
