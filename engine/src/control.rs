@@ -66,6 +66,9 @@ struct Shared {
     background: Background,
 }
 
+/// Threads of fills: one takes and folds, one writes.
+const FILL_THREADS: usize = 2;
+
 /// Threads that give way to all others: fills run here, so that what readers see is not held up (reliability.md, R61).
 struct Background {
     handle: tokio::runtime::Handle,
@@ -75,7 +78,7 @@ struct Background {
 impl Background {
     fn start() -> std::io::Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
-            .worker_threads(1)
+            .worker_threads(FILL_THREADS)
             .thread_name("fill")
             .on_thread_start(lower_priority)
             .enable_all()

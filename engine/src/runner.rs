@@ -45,9 +45,12 @@ const CHUNK_EVENTS_MAX: usize = 1_000;
 /// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
 const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
 
-/// Events and bytes of events in one commit of a bulk fill, and the ticks after which it is made anyway: many, so that most changes of a row
-/// fold; few enough to be lost and done again after a crash.
-const BULK_EVENTS_MAX: usize = 200_000;
+/// What ends a change set of a bulk fill. Where most changes are of rows of their own, so many rows: a copy of more is no faster, and the
+/// writer only begins later. Where rows are changed again and again they go on folding, and cost the less in the database: up to many rows, and to
+/// so many events, bytes of events or ticks that little is lost and done again after a crash.
+const BULK_ROWS_ENOUGH: usize = 50_000;
+const BULK_ROWS_MAX: usize = 400_000;
+const BULK_EVENTS_MAX: usize = 4_000_000;
 const BULK_BYTES_MAX: usize = 96 << 20;
 const BULK_TICKS_MAX: u32 = 20;
 /// The ticks where a rate bounds the fill: the database has time then, and who watches sees it move.
@@ -184,12 +187,19 @@ struct Lane {
     writer: Option<Box<dyn Writer>>,
     open: ChangeSet,
     open_events: usize,
+    /// Changes that were folded into it.
+    open_changes: usize,
     /// Being committed, or to be committed again; away while it is.
     under_way: Option<Box<ChangeSet>>,
     under_way_events: usize,
     /// Timestamps of the events under way, one a chunk, for the latency histogram.
     open_timestamps: Vec<i64>,
     under_way_timestamps: Vec<i64>,
+}
+
+/// Whether a set of a bulk fill, so many rows that so many changes made, gains nothing from being larger.
+fn is_enough(rows: usize, changes: usize) -> bool {
+    rows >= BULK_ROWS_MAX || rows >= BULK_ROWS_ENOUGH && rows >= changes / 4 * 3
 }
 
 struct Shell {
@@ -261,6 +271,7 @@ async fn run(
     mut commands: mpsc::UnboundedReceiver<Command>,
 ) {
     let schema = Arc::clone(parts.plugin.schema());
+    let limits = limits(&parts, &schema);
     let generation = parts.generation.clone();
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
@@ -270,25 +281,11 @@ async fn run(
             return;
         }
     };
-    let bulk = parts.pace == Pace::Bulk;
-    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
-    let limits = Limits {
-        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
-        waiting_events_max: WAITING_EVENTS_MAX,
-        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
-        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
-        open_ticks_max: match (bulk, parts.rate_max) {
-            (true, None) => BULK_TICKS_MAX,
-            (true, Some(_)) => BOUNDED_TICKS_MAX,
-            (false, _) => 2,
-        },
-        sandbox_slots: parts.sandbox_slots,
-        writers,
-    };
     let lane = |_| Lane {
         writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
         open: ChangeSet::new(&schema),
         open_events: 0,
+        open_changes: 0,
         under_way: None,
         under_way_events: 0,
         open_timestamps: Vec::new(),
@@ -296,7 +293,7 @@ async fn run(
     };
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let mut shell = Shell {
-        lanes: (0..writers).map(lane).collect(),
+        lanes: (0..limits.writers).map(lane).collect(),
         plugin: parts.plugin,
         schema,
         sink: parts.sink,
@@ -338,6 +335,25 @@ async fn run(
     }
     shell.publish();
     shell.source.close().await;
+}
+
+/// The bounds of its pipeline.
+fn limits(parts: &Parts, schema: &Schema) -> Limits {
+    let bulk = parts.pace == Pace::Bulk;
+    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
+    Limits {
+        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
+        waiting_events_max: WAITING_EVENTS_MAX,
+        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
+        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
+        open_ticks_max: match (bulk, parts.rate_max) {
+            (true, None) => BULK_TICKS_MAX,
+            (true, Some(_)) => BOUNDED_TICKS_MAX,
+            (false, _) => 2,
+        },
+        sandbox_slots: parts.sandbox_slots,
+        writers,
+    }
 }
 
 fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: Pace) -> Box<dyn Writer> {
@@ -608,6 +624,7 @@ impl Shell {
                 let lane = &mut self.lanes[lane];
                 lane.open = ChangeSet::new(&self.schema);
                 lane.open_events = 0;
+                lane.open_changes = 0;
                 lane.open_timestamps.clear();
                 lane.under_way = None;
             }
@@ -693,11 +710,13 @@ impl Shell {
         let mut fault = None;
         let mut folded = 0;
         for (event, changes) in events.iter().zip(chunk.changes) {
+            let count = changes.len();
             if let Err(error) = lane.open.push_event(&self.schema, changes) {
                 fault = Some(change_halt(partition, event, &error.to_string()));
                 *self.report.counters.faults.entry("change").or_default() += 1;
                 break;
             }
+            lane.open_changes += count;
             folded += 1;
         }
         if fault.is_none()
@@ -712,7 +731,8 @@ impl Shell {
             (Some(_), Some(event)) => event.offset,
             _ => *next_offset,
         };
-        self.machine.input(Input::Folded(id, next_offset, fault));
+        let full = self.pace == Pace::Bulk && is_enough(lane.open.len(), lane.open_changes);
+        self.machine.input(Input::Folded(id, next_offset, full, fault));
     }
 
     fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
@@ -723,6 +743,7 @@ impl Shell {
         set.advances = advances;
         lane.under_way = Some(Box::new(set));
         lane.under_way_events = std::mem::take(&mut lane.open_events);
+        lane.open_changes = 0;
         lane.under_way_timestamps = std::mem::take(&mut lane.open_timestamps);
     }
 
@@ -782,4 +803,18 @@ fn pause(attempt: u32) -> Duration {
         Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fills_set_ends_early_where_rows_are_new_and_late_where_they_fold() {
+        assert!(!is_enough(BULK_ROWS_ENOUGH - 1, BULK_ROWS_ENOUGH - 1), "small");
+        assert!(is_enough(BULK_ROWS_ENOUGH, BULK_ROWS_ENOUGH), "a row for each change");
+        assert!(!is_enough(BULK_ROWS_ENOUGH, 2 * BULK_ROWS_ENOUGH), "each row changed twice: more may fold");
+        assert!(!is_enough(100, 3_000_000), "hot rows");
+        assert!(is_enough(BULK_ROWS_MAX, 10 * BULK_ROWS_MAX), "memory is bounded");
+    }
 }

@@ -5,6 +5,8 @@
 //! is pending under it, except what may fail: it goes to the first stage after that. So a replaced set of
 //! children costs one delete and its last rows, however often it was replaced.
 
+use std::borrow::Cow;
+
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
@@ -96,10 +98,32 @@ pub enum Sum {
     Float(f64),
 }
 
+impl RowChange {
+    /// Whether it makes a row where there is none.
+    pub fn makes_row(&self) -> bool {
+        matches!(self, RowChange::Upsert(_) | RowChange::Insert(_))
+    }
+
+    /// What one of `SchemaTable::rest` holds in the row that it makes; null where it makes none.
+    pub fn initial(&self, rest: usize) -> Cow<'_, Value> {
+        match self {
+            RowChange::Upsert(cells) => cells.get(rest).map(Cell::initial),
+            RowChange::Insert(values) => values.get(rest).map(Cow::Borrowed),
+            RowChange::Update(_) | RowChange::Delete => None,
+        }
+        .unwrap_or(Cow::Owned(Value::Null))
+    }
+}
+
 impl Cell {
     /// The column's value in a new row.
-    pub fn initial(&self) -> Value {
-        self.clone().into_initial()
+    pub fn initial(&self) -> Cow<'_, Value> {
+        match self {
+            Cell::Set(value) | Cell::Max(value) | Cell::Min(value) | Cell::SetIfNull(value) | Cell::Newer(value) => {
+                Cow::Borrowed(value)
+            }
+            Cell::Keep | Cell::Add(_) => Cow::Owned(self.clone().into_initial()),
+        }
     }
 
     pub(super) fn into_initial(self) -> Value {

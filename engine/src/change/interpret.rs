@@ -122,9 +122,12 @@ pub fn apply_row_change(
     change: &RowChange,
 ) -> Result<Option<Row>, ChangeError> {
     match (change, stored) {
-        (RowChange::Delete, _) | (RowChange::Update(_), None) => Ok(None),
-        (RowChange::Insert(values), stored) => Ok(Some(stored.unwrap_or_else(|| values.clone()))),
-        (RowChange::Upsert(cells), None) => Ok(Some(cells.iter().map(Cell::initial).collect())),
+        (change, None) => Ok(change.makes_row().then(|| {
+            let values = (0..resolved.rest.len()).map(|rest| change.initial(rest).into_owned());
+            values.collect()
+        })),
+        (RowChange::Delete, Some(_)) => Ok(None),
+        (RowChange::Insert(_), stored) => Ok(stored),
         (RowChange::Upsert(cells) | RowChange::Update(cells), Some(mut row)) => {
             if !is_effective(&row, cells) {
                 return Ok(Some(row));

@@ -140,7 +140,7 @@ impl Plugin {
         }
     }
 
-    /// The same build on a thread that gives way to all others: for filling a generation that nobody reads yet.
+    /// The same build on threads that give way to all others: for filling a generation that nobody reads yet.
     #[must_use]
     pub fn in_background(&self) -> Self {
         Self { inner: Arc::clone(&self.inner), background: true }

@@ -81,6 +81,8 @@ struct Set {
     advances: Vec<Advance>,
     events: usize,
     bytes: usize,
+    /// The shell takes it for large enough.
+    full: bool,
     ticks: u32,
 }
 
@@ -184,7 +186,7 @@ impl Machine {
             Input::Claimed(id, outcome) => self.claimed(id, outcome),
             Input::Taken(id, taken) => self.taken(id, taken),
             Input::Applied(id, outcome) => self.applied(id, outcome),
-            Input::Folded(id, next_offset, fault) => self.folded(id, next_offset, fault),
+            Input::Folded(id, next_offset, full, fault) => self.folded(id, next_offset, full, fault),
             Input::Committed(writer, Ok(())) => self.commit_is_in(writer),
             Input::Committed(writer, Err(failure)) => self.commit_failed(writer, failure),
             Input::Reread(writer, outcome) => self.reread(writer, outcome),
@@ -393,7 +395,7 @@ impl Machine {
         None
     }
 
-    fn folded(&mut self, id: ChunkId, next_offset: i64, fault: Option<Halt>) {
+    fn folded(&mut self, id: ChunkId, next_offset: i64, full: bool, fault: Option<Halt>) {
         let Some((tp, partition)) =
             self.partitions.iter_mut().find(|(_, p)| p.chunks.front().is_some_and(|c| c.id == id))
         else {
@@ -405,6 +407,7 @@ impl Machine {
         let set = &mut self.writers[partition.writer].open;
         set.events += chunk.taken.events;
         set.bytes += chunk.taken.bytes;
+        set.full = full;
         if advance.next > advance.expected {
             let mut left = Some(advance);
             for earlier in &mut set.advances {
@@ -465,8 +468,10 @@ impl Machine {
             });
             let mut of_writer = self.partitions.values().filter(|p| p.writer == index);
             let full = of_writer.any(|p| p.head_fits(writer, &self.limits) == Some(false));
-            let full =
-                full || writer.open.events >= writer.events_max || writer.open.bytes >= self.limits.batch_bytes_max;
+            let full = full
+                || writer.open.events >= writer.events_max
+                || writer.open.bytes >= self.limits.batch_bytes_max
+                || writer.open.full;
             if patient && more && !full && writer.open.ticks < self.limits.open_ticks_max {
                 continue;
             }
@@ -727,7 +732,8 @@ impl Partition {
         let earlier = |a: &Advance| a.partition == self.bounds.partition && !follows(a);
         let set = &writer.open;
         let room = set.events + chunk.taken.events <= writer.events_max
-            && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max;
+            && set.bytes + chunk.taken.bytes <= limits.batch_bytes_max
+            && !set.full;
         Some((set.events == 0 || room) && !set.advances.iter().any(earlier))
     }
 }

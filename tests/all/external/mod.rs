@@ -6,6 +6,7 @@ mod determinism;
 mod faults;
 mod log_betrays;
 mod postgres_faults;
+mod rebuild_speed;
 mod records;
 mod secured;
 mod services;

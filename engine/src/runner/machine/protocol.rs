@@ -56,8 +56,9 @@ pub(crate) enum Input {
     Taken(ChunkId, Option<Taken>),
     /// The answer to [`Action::Apply`]: whether the plugin could be run at all.
     Applied(ChunkId, Result<(), Failure>),
-    /// The answer to [`Action::Fold`], at once: so many events, up to this offset, are in the open set; then came the fault, if any.
-    Folded(ChunkId, i64, Option<Halt>),
+    /// The answer to [`Action::Fold`], at once: everything up to this offset is in the open set; whether that is as large as it should be; then came the
+    /// fault, if any.
+    Folded(ChunkId, i64, bool, Option<Halt>),
     /// The answer to [`Action::Commit`].
     Committed(usize, Result<(), CommitFailure>),
     /// The answer to [`Action::Reread`]: the generation's checkpoints.

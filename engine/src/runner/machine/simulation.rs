@@ -131,7 +131,8 @@ impl Engine {
                         Some(at) => (offsets[at], Some(failure(ErrorKind::Poison).halt)),
                         None => (next, None),
                     };
-                    self.machine.input(Input::Folded(id, next, halt));
+                    let full = self.open[writer].len() >= 5 && random.one_in(4);
+                    self.machine.input(Input::Folded(id, next, full, halt));
                 }
                 Action::Discard(id) => drop(self.chunks.remove(&id)),
                 Action::DiscardSets(writer) => {

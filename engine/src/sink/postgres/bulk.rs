@@ -7,12 +7,13 @@
 //! Invariants: it copies only where the checkpoints of the whole generation have moved by what it has committed itself, which each commit
 //! checks under a lock of its own; whatever goes wrong, it looks again how the generation stands, and goes on with upserts unless that is empty.
 
-use std::hash::{BuildHasher as _, RandomState};
+use std::borrow::Cow;
+use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use hashbrown::HashSet;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use sqlx::postgres::{PgArguments, PgConnection};
 use sqlx::{AssertSqlSafe, Row as _};
 
@@ -22,11 +23,8 @@ use super::connection::Database;
 use super::failure::Failure;
 use super::wire::{Array, CopyRows};
 use super::{finish, namespace};
-use crate::change::{
-    ChangeSet, Key, Row, RowChange, Schema, SchemaTable, Stage, Table, TableChanges, apply_row_change,
-};
+use crate::change::{ChangeSet, Key, RowChange, Schema, SchemaTable, Stage, Table, TableChanges, Value};
 use crate::checkpoint::Generation;
-use crate::error::ErrorKind;
 use crate::sink::{CommitError, SinkError, Writer, sql};
 
 /// How many keys are kept: with 9 bytes each in a map that is filled to 7/8, about 72 MiB.
@@ -46,7 +44,7 @@ const SETTINGS: &str = "SET synchronous_commit = off; SET lock_timeout = '60s'; 
 pub(super) struct BulkWriter {
     writer: PostgresWriter,
     state: State,
-    hasher: RandomState,
+    hasher: DefaultHashBuilder,
     keys_max: usize,
 }
 
@@ -62,7 +60,7 @@ enum State {
 
 struct Alone {
     /// By table: the fingerprints of all keys that were written.
-    seen: Vec<HashSet<u64>>,
+    seen: Vec<HashTable<u64>>,
     /// By table: whether it has its primary key.
     keyed: Vec<bool>,
     /// By how much the generation's checkpoints have moved altogether.
@@ -91,11 +89,11 @@ enum Data {
 }
 
 /// A change set, parted.
-struct Parted {
-    /// By table: rows that are known to be new.
-    new: Vec<Vec<(Key, Row)>>,
+struct Parted<'s> {
+    /// By table: changes that make rows which are known to be new.
+    new: Vec<Vec<(&'s Key, &'s RowChange)>>,
     /// Everything else.
-    rest: Vec<Stage>,
+    rest: Cow<'s, [Stage]>,
     /// Keys that will be there, by table.
     fingerprints: Vec<Vec<u64>>,
 }
@@ -104,7 +102,7 @@ impl BulkWriter {
     pub(super) fn new(database: Arc<Database>, generation: Generation, schema: Arc<Schema>, digest: String) -> Self {
         let session = Session { limit: LIMIT, settings: SETTINGS };
         let writer = PostgresWriter::new(database, generation, schema, digest, session);
-        Self { writer, state: State::Unknown, hasher: RandomState::new(), keys_max: KEYS_MAX }
+        Self { writer, state: State::Unknown, hasher: DefaultHashBuilder::default(), keys_max: KEYS_MAX }
     }
 
     /// Bounds the keys that are kept, for tests.
@@ -153,7 +151,7 @@ impl BulkWriter {
         });
         Ok(match alone.await? {
             true => State::Alone(Alone {
-                seen: (0..tables).map(|_| HashSet::new()).collect(),
+                seen: (0..tables).map(|_| HashTable::new()).collect(),
                 keyed: vec![false; tables],
                 progress: 0,
             }),
@@ -178,7 +176,7 @@ impl BulkWriter {
                 Ok((self.writer.plan(&set.advances, &set.stages, None)?, State::Shared { keyed: true }))
             }
             State::Alone(mut alone) => {
-                let parted = self.part(set, &alone, &schema)?;
+                let parted = self.part(set, &alone);
                 let needed = |at: &usize| {
                     let touched =
                         |changes: &TableChanges| !changes.rows.is_empty() || !changes.delete_prefixes.is_empty();
@@ -197,62 +195,49 @@ impl BulkWriter {
                 keys.into_iter().for_each(|at| alone.keyed[at] = true);
                 alone.progress += set.advances.iter().map(|advance| advance.next - advance.expected).sum::<i64>();
                 for (seen, fingerprints) in alone.seen.iter_mut().zip(parted.fingerprints) {
-                    seen.extend(fingerprints);
+                    seen.reserve(fingerprints.len(), |known| *known);
+                    for fingerprint in fingerprints {
+                        seen.entry(fingerprint, |known| *known == fingerprint, |known| *known).or_insert(fingerprint);
+                    }
                 }
-                let full = alone.seen.iter().map(HashSet::len).sum::<usize>() > self.keys_max;
+                let full = alone.seen.iter().map(HashTable::len).sum::<usize>() > self.keys_max;
                 Ok((plan, if full { State::Shared { keyed: false } } else { State::Alone(alone) }))
             }
         }
     }
 
     /// Parts new rows from what needs a look at the table.
-    fn part(&self, set: &ChangeSet, alone: &Alone, schema: &Schema) -> Result<Parted, SinkError> {
-        let tables = schema.tables.len();
-        let mut parted = Parted {
-            new: (0..tables).map(|_| Vec::new()).collect(),
-            rest: Vec::new(),
-            fingerprints: (0..tables).map(|_| Vec::new()).collect(),
+    fn part<'s>(&self, set: &'s ChangeSet, alone: &Alone) -> Parted<'s> {
+        let tables = alone.seen.len();
+        let mut new: Vec<Vec<(&Key, &RowChange)>> = vec![Vec::new(); tables];
+        let mut fingerprints: Vec<Vec<u64>> = vec![Vec::new(); tables];
+        let [stage] = &set.stages[..] else {
+            for (at, changes) in set.stages.iter().flat_map(|stage| stage.tables.iter().enumerate()) {
+                fingerprints[at].extend(changes.rows.keys().map(|key| self.hasher.hash_one(key)));
+            }
+            return Parted { new, rest: Cow::Borrowed(&set.stages), fingerprints };
         };
-        if set.stages.len() > 1 {
-            parted.rest.clone_from(&set.stages);
-        } else if let Some(stage) = set.stages.first() {
-            let mut rest = Stage { tables: (0..tables).map(|_| TableChanges::default()).collect() };
-            for (at, changes) in stage.tables.iter().enumerate() {
-                let resolved = &schema.tables[at];
-                let table = &schema.descriptor.tables[resolved.index];
-                rest.tables[at].delete_prefixes.clone_from(&changes.delete_prefixes);
-                for (key, change) in &changes.rows {
-                    if alone.seen[at].contains(&self.hasher.hash_one(key)) {
-                        rest.tables[at].rows.insert(key.clone(), change.clone());
-                    } else if let Some(row) = new_row(table, resolved, change)? {
-                        parted.new[at].push((key.clone(), row));
-                    }
+        let mut rest = Stage { tables: vec![TableChanges::default(); tables] };
+        for (at, changes) in stage.tables.iter().enumerate() {
+            rest.tables[at].delete_prefixes.clone_from(&changes.delete_prefixes);
+            fingerprints[at].reserve(changes.rows.len());
+            for (key, change) in &changes.rows {
+                let fingerprint = self.hasher.hash_one(key);
+                if alone.seen[at].find(fingerprint, |known| *known == fingerprint).is_some() {
+                    rest.tables[at].rows.insert(key.clone(), change.clone());
+                } else if change.makes_row() {
+                    new[at].push((key, change));
+                    fingerprints[at].push(fingerprint);
                 }
             }
-            let touched = |changes: &TableChanges| !changes.rows.is_empty() || !changes.delete_prefixes.is_empty();
-            if rest.tables.iter().any(touched) {
-                parted.rest.push(rest);
-            }
         }
-        for (at, fingerprints) in parted.fingerprints.iter_mut().enumerate() {
-            fingerprints.extend(parted.new[at].iter().map(|(key, _)| self.hasher.hash_one(key)));
-            let rest = parted.rest.iter().flat_map(|stage| stage.tables[at].rows.keys());
-            fingerprints.extend(rest.map(|key| self.hasher.hash_one(key)));
-        }
-        Ok(parted)
+        let touched = |changes: &TableChanges| !changes.rows.is_empty() || !changes.delete_prefixes.is_empty();
+        let rest = if rest.tables.iter().any(touched) { vec![rest] } else { Vec::new() };
+        Parted { new, rest: Cow::Owned(rest), fingerprints }
     }
 }
 
-/// What a change makes where there is no row.
-fn new_row(table: &Table, resolved: &SchemaTable, change: &RowChange) -> Result<Option<Row>, SinkError> {
-    apply_row_change(table, resolved, None, change).map_err(|error| SinkError {
-        kind: ErrorKind::Poison,
-        code: "value_rejected",
-        message: error.to_string(),
-    })
-}
-
-fn new_rows(namespace: &str, table: &Table, resolved: &SchemaTable, rows: &[(Key, Row)]) -> NewRows {
+fn new_rows(namespace: &str, table: &Table, resolved: &SchemaTable, rows: &[(&Key, &RowChange)]) -> NewRows {
     // Where the value of each column stands: in the key, or in the rest.
     let sources: Vec<(bool, usize)> = (0..table.columns.len())
         .map(|column| match resolved.key.iter().position(|at| *at == column) {
@@ -262,18 +247,23 @@ fn new_rows(namespace: &str, table: &Table, resolved: &SchemaTable, rows: &[(Key
         .collect();
     if rows.len() < COPY_ROWS_MIN {
         let mut arrays: Vec<Array> = table.columns.iter().map(|column| Array::of(column.column_type)).collect();
-        for (key, row) in rows {
-            for (array, (in_key, at)) in arrays.iter_mut().zip(&sources) {
-                array.push(if *in_key { &key.0[*at] } else { &row[*at] });
+        for (key, change) in rows {
+            for (array, source) in arrays.iter_mut().zip(&sources) {
+                array.push(&value(key, change, *source));
             }
         }
         return NewRows { text: sql::insert_rows(namespace, table), data: Data::Insert(arrays) };
     }
     let mut copy = CopyRows::new();
-    for (key, row) in rows {
-        copy.push(sources.iter().map(|(in_key, at)| if *in_key { &key.0[*at] } else { &row[*at] }));
+    for (key, change) in rows {
+        copy.push(sources.iter().map(|source| value(key, change, *source)));
     }
     NewRows { text: sql::copy_rows(namespace, table), data: Data::Copy(copy.finish()) }
+}
+
+/// One value of a new row: of its key, or of the rest.
+fn value<'s>(key: &'s Key, change: &'s RowChange, (in_key, at): (bool, usize)) -> Cow<'s, Value> {
+    if in_key { Cow::Borrowed(&key.0[at]) } else { change.initial(at) }
 }
 
 impl Bulk {

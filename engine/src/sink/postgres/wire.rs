@@ -2,6 +2,8 @@
 //!
 //! Parameters are whole columns: one [`Array`] each, encoded as it grows, so that a row costs no allocation.
 
+use std::borrow::Borrow;
+
 use sqlx::encode::{Encode, IsNull};
 use sqlx::error::BoxDynError;
 use sqlx::postgres::types::Oid;
@@ -158,10 +160,10 @@ impl CopyRows {
     }
 
     /// Adds a row.
-    pub(super) fn push<'v>(&mut self, values: impl ExactSizeIterator<Item = &'v Value>) {
+    pub(super) fn push(&mut self, values: impl ExactSizeIterator<Item = impl Borrow<Value>>) {
         // A table has far fewer columns than that.
         self.bytes.extend_from_slice(&(values.len() as i16).to_be_bytes());
-        values.for_each(|value| put_value(value, &mut self.bytes));
+        values.for_each(|value| put_value(value.borrow(), &mut self.bytes));
     }
 
     /// Everything to send.
