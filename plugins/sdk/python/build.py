@@ -37,7 +37,7 @@ def main() -> int:
         # The component's own module: the author's has no need to know of the contract's class.
         (Path(entry) / "laterna_entry.py").write_text(f"import {source.stem}\nfrom laterna._guest import WitWorld\n")
         paths = [argument for path in (entry, HERE, source.parent) for argument in ("-p", str(path))]
-        command = [*tool(), "-q", "-d", str(HERE / "wit"), "-w", "projection", "componentize", *paths, "laterna_entry", "-o", str(output)]
+        command = [*tool(), "-q", "-d", str(HERE / "wit"), "-w", "projection", "componentize", "--stub-wasi", *paths, "laterna_entry", "-o", str(output)]
         return subprocess.run(command).returncode
 
 

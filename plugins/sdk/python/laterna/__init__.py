@@ -7,7 +7,6 @@ A fault leaves nothing of its event's changes.
 from __future__ import annotations
 
 import json as _json
-import traceback as _traceback
 from decimal import Decimal
 from decimal import DecimalException as _DecimalException
 from typing import Any, Callable, Iterable, Mapping, Sequence
@@ -255,6 +254,8 @@ class Plugin:
 
     def __init__(self, descriptor: Any, function: Callable[[Event], None]) -> None:
         self._descriptor, self._function = descriptor, function
+        # `random.seed` where the plugin uses that module: each event has numbers of its own, whatever the batch.
+        self._seed: Callable[[str], None] | None = None
 
     def __call__(self, event: Event) -> None:
         self._function(event)
@@ -265,9 +266,11 @@ class Plugin:
 
     def apply(self, batch: Any) -> list[Any]:
         """One outcome for each event, in order."""
-        function, outcomes, topic, partition = self._function, [], batch.topic, batch.partition
+        function, outcomes, topic, partition, seed = self._function, [], batch.topic, batch.partition, self._seed
         for event in batch.events:
             try:
+                if seed is not None:
+                    seed(f"{self._descriptor.name}/{topic}/{partition}/{event.offset}")
                 function(Event(topic, partition, event))
                 outcomes.append(_t.Outcome_Changes(_out.copy()))
             except Reject as error:
@@ -286,7 +289,12 @@ class Plugin:
 
 
 def _where(error: Exception) -> str:
-    frames = [f"{frame.filename.rsplit('/', 1)[-1]}:{frame.lineno} in {frame.name}" for frame in reversed(_traceback.extract_tb(error.__traceback__))]
+    # Not by the module traceback: it looks for the source's text, and there are no files in the sandbox.
+    frames, at = [], error.__traceback__
+    while at is not None:
+        code = at.tb_frame.f_code
+        frames.insert(0, f"{code.co_filename.rsplit('/', 1)[-1]}:{at.tb_lineno} in {code.co_name}")
+        at = at.tb_next
     return f"{type(error).__name__}: {error} ({' <- '.join(frames[:-1])})"
 
 
