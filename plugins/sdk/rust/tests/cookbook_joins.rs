@@ -2,6 +2,7 @@
 
 #![allow(missing_docs, reason = "the page says it all")]
 
+#[cfg(test)]
 mod cookbook;
 
 // -- page
@@ -45,6 +46,7 @@ fn apply(event: &Event, changes: &mut Changes) -> Result<(), Fault> {
 }
 // -- page
 
+#[cfg(test)]
 fn changes_of(event: &Event) -> Vec<laterna_sdk::Change> {
     let mut changes = Changes::default();
     apply(event, &mut changes).unwrap();
