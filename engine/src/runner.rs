@@ -10,6 +10,7 @@
 //!      +------------------------------ machine <-----------------------------------+
 //! ```
 
+mod bounds;
 mod halts;
 mod machine;
 mod status;
@@ -29,8 +30,9 @@ use crate::plugin::{Applied, EventFault, Plugin, PluginError};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
 
+use bounds::{Allowance, is_enough, limits};
 use halts::{change_halt, event_halt, fault_name, internal_error, plugin_failure, sink_failure};
-use machine::{Action, ChunkId, CommitFailure, Failure, Input, Limits, Machine, Taken, Wait};
+use machine::{Action, ChunkId, CommitFailure, Failure, Input, Machine, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
 /// How often an idle loop looks at ends and publishes its status.
@@ -38,23 +40,6 @@ const TICK: Duration = Duration::from_millis(250);
 
 /// Bytes of events in one call of the plugin: small beside its memory, large beside the cost of a call.
 const CHUNK_BYTES_MAX: usize = 1 << 20;
-
-/// Events in one call of the plugin: nothing is gained beyond (reference: batches of 10 to 1000 cost the same per event).
-const CHUNK_EVENTS_MAX: usize = 1_000;
-
-/// Events that wait for a place in a writer's open set: enough to go on at once when it is committed, little beside the sets.
-const WAITING_EVENTS_MAX: usize = 4 * CHUNK_EVENTS_MAX;
-
-/// What ends a change set of a bulk fill. Where most changes are of rows of their own, so many rows: a copy of more is no faster, and the
-/// writer only begins later. Where rows are changed again and again they go on folding, and cost the less in the database: up to many rows, and to
-/// so many events, bytes of events or ticks that little is lost and done again after a crash.
-const BULK_ROWS_ENOUGH: usize = 50_000;
-const BULK_ROWS_MAX: usize = 400_000;
-const BULK_EVENTS_MAX: usize = 4_000_000;
-const BULK_BYTES_MAX: usize = 96 << 20;
-const BULK_TICKS_MAX: u32 = 20;
-/// The ticks where a rate bounds the fill: the database has time then, and who watches sees it move.
-const BOUNDED_TICKS_MAX: u32 = 4;
 
 /// Makes the source of a generation, once the sink is open.
 pub type MakeSource = Box<dyn FnOnce(&Generation) -> Result<Box<dyn Source>, SourceError> + Send>;
@@ -197,11 +182,6 @@ struct Lane {
     under_way_timestamps: Vec<i64>,
 }
 
-/// Whether a set of a bulk fill, so many rows that so many changes made, gains nothing from being larger.
-fn is_enough(rows: usize, changes: usize) -> bool {
-    rows >= BULK_ROWS_MAX || rows >= BULK_ROWS_ENOUGH && rows >= changes / 4 * 3
-}
-
 struct Shell {
     plugin: Arc<Plugin>,
     schema: Arc<Schema>,
@@ -224,28 +204,6 @@ struct Shell {
     pace: Pace,
     allowance: Option<Allowance>,
     report: Report,
-}
-
-/// Events per second at most: what is not used up is kept for a second.
-struct Allowance {
-    per_second: f64,
-    left: f64,
-    at: Instant,
-}
-
-impl Allowance {
-    fn new(per_second: u32) -> Self {
-        Self { per_second: f64::from(per_second), left: 0.0, at: Instant::now() }
-    }
-
-    /// How many events may be taken now.
-    fn events(&mut self) -> usize {
-        let now = Instant::now();
-        let more = (now - self.at).as_secs_f64() * self.per_second;
-        self.left = (self.left + more).min(self.per_second.max(1.0));
-        self.at = now;
-        self.left as usize
-    }
 }
 
 /// What is known for the status beside the machine's state.
@@ -335,25 +293,6 @@ async fn run(
     }
     shell.publish();
     shell.source.close().await;
-}
-
-/// The bounds of its pipeline.
-fn limits(parts: &Parts, schema: &Schema) -> Limits {
-    let bulk = parts.pace == Pace::Bulk;
-    let writers = if schema.is_serial() || bulk { 1 } else { parts.writers.clamp(1, parts.sink.writers_max()) };
-    Limits {
-        chunk_events_max: CHUNK_EVENTS_MAX.min(parts.batch_events_max),
-        waiting_events_max: WAITING_EVENTS_MAX,
-        batch_events_max: if bulk { BULK_EVENTS_MAX } else { parts.batch_events_max },
-        batch_bytes_max: if bulk { BULK_BYTES_MAX } else { parts.batch_bytes_max },
-        open_ticks_max: match (bulk, parts.rate_max) {
-            (true, None) => BULK_TICKS_MAX,
-            (true, Some(_)) => BOUNDED_TICKS_MAX,
-            (false, _) => 2,
-        },
-        sandbox_slots: parts.sandbox_slots,
-        writers,
-    }
 }
 
 fn writer(sink: &Arc<dyn Sink>, generation: &Generation, plugin: &Plugin, pace: Pace) -> Box<dyn Writer> {
@@ -670,7 +609,7 @@ impl Shell {
         let batch =
             if events_max == 0 { None } else { self.source.take(&partition, events_max, CHUNK_BYTES_MAX, before) };
         if let (Some(allowance), Some(batch)) = (&mut self.allowance, &batch) {
-            allowance.left -= batch.events.len() as f64;
+            allowance.use_up(batch.events.len());
         }
         let taken = batch.as_ref().map(|batch| {
             let (events, bytes) = (batch.events.len(), batch.events.iter().map(Event::bytes).sum());
@@ -803,18 +742,4 @@ fn pause(attempt: u32) -> Duration {
         Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_fills_set_ends_early_where_rows_are_new_and_late_where_they_fold() {
-        assert!(!is_enough(BULK_ROWS_ENOUGH - 1, BULK_ROWS_ENOUGH - 1), "small");
-        assert!(is_enough(BULK_ROWS_ENOUGH, BULK_ROWS_ENOUGH), "a row for each change");
-        assert!(!is_enough(BULK_ROWS_ENOUGH, 2 * BULK_ROWS_ENOUGH), "each row changed twice: more may fold");
-        assert!(!is_enough(100, 3_000_000), "hot rows");
-        assert!(is_enough(BULK_ROWS_MAX, 10 * BULK_ROWS_MAX), "memory is bounded");
-    }
 }

@@ -271,9 +271,9 @@ impl Global {
         let level = match (self.quiet, self.verbose) {
             _ if level.is_some() => level.unwrap_or_default(),
             (true, _) => "error",
-            // PostgreSQL's notices come through sqlx: "view does not exist, skipping".
-            (false, 0) => "info,sqlx=warn",
-            (false, 1) => "info,sqlx=warn,laterna=debug",
+            // PostgreSQL's notices come through sqlx ("view does not exist, skipping"), a watch of a folder that is gone through notify.
+            (false, 0) => "info,notify=warn,sqlx=warn",
+            (false, 1) => "info,notify=warn,sqlx=warn,laterna=debug",
             (false, _) => "debug,laterna=trace",
         };
         let filter = match std::env::var("RUST_LOG") {

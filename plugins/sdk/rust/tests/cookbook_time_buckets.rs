@@ -54,7 +54,7 @@ fn it_stands_on_the_page_and_does_what_it_says() {
     cookbook::stands_on_the_page(include_str!("cookbook_time_buckets.rs"));
 
     let event = Event::new("readings").with_value(r#"{"sensor":"s","taken_at_ms":-1,"celsius":"21.5"}"#);
-    let celsius = Decimal::cents(2150);
+    let celsius: Decimal = "21.5".parse().unwrap();
     let read = Read {
         sensor: "s".into(),
         hour: Timestamp::from_millis(-HOUR_MS).unwrap(),
