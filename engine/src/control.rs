@@ -24,6 +24,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{Notify, mpsc, watch as watch_channel};
 
 use crate::change::Schema;
@@ -188,9 +189,9 @@ impl Control {
             }
             Err(error) => return Err(StartError { message: error.message }),
         }
-        tokio::spawn(control.clone().keep_database());
-        tokio::spawn(control.clone().keep_journals());
-        tokio::spawn(control.clone().steward());
+        tokio::spawn(control.clone().keep_database().boxed());
+        tokio::spawn(control.clone().keep_journals().boxed());
+        tokio::spawn(control.clone().steward().boxed());
         control.watch_plugins()?;
         Ok(control)
     }
@@ -237,15 +238,18 @@ impl Control {
             message: format!("cannot start a thread to watch the plugins folder: {error}"),
         })?;
         let control = self.clone();
-        tokio::spawn(async move {
-            while let Some(found) = told.recv().await {
-                if control.lock().draining {
-                    return;
+        tokio::spawn(
+            async move {
+                while let Some(found) = told.recv().await {
+                    if control.lock().draining {
+                        return;
+                    }
+                    control.found(found).await;
+                    control.shared.wake.notify_one();
                 }
-                control.found(found).await;
-                control.shared.wake.notify_one();
             }
-        });
+            .boxed(),
+        );
         Ok(())
     }
 
@@ -345,16 +349,19 @@ impl Control {
         };
         self.shared.wake.notify_one();
         let sink = self.sink();
-        let stopping = tokio::spawn(async move {
-            // All at once: each has its own commit to finish and its own group to leave.
-            let stops: Vec<_> = runners.into_iter().map(|runner| tokio::spawn(runner.stop())).collect();
-            for stop in stops.into_iter().chain(leaving.into_values()) {
-                stop.await.ok();
+        let stopping = tokio::spawn(
+            async move {
+                // All at once: each has its own commit to finish and its own group to leave.
+                let stops: Vec<_> = runners.into_iter().map(|runner| tokio::spawn(runner.stop().boxed())).collect();
+                for stop in stops.into_iter().chain(leaving.into_values()) {
+                    stop.await.ok();
+                }
+                if let Some(sink) = sink {
+                    sink.close().await;
+                }
             }
-            if let Some(sink) = sink {
-                sink.close().await;
-            }
-        });
+            .boxed(),
+        );
         // What is not done by then ends with the process: the database rolls back what was not committed.
         if tokio::time::timeout(limit, stopping).await.is_err() {
             tracing::warn!(?limit, "not everything stopped in time; what was not committed is rolled back");

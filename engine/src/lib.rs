@@ -4,10 +4,14 @@
 //! To follow one event, read in this order: [`runner`] (what happens next), [`source`] (where it comes from),
 //! [`plugin`] (what it means), [`change`] (how changes fold), [`sink`] (how rows and checkpoint are written).
 //! Around them: [`event`] and [`checkpoint`] are the vocabulary, [`error`] says what must happen next, [`config`] holds every
-//! option, [`control`] starts and stops projections, [`http`] shows them.
+//! option, [`control`] starts and stops projections, [`http`] shows them, [`cli`] is the command `laterna`.
+
+// The command line names the library as every user of it does.
+extern crate self as laterna;
 
 pub mod change;
 pub mod checkpoint;
+pub mod cli;
 pub mod config;
 pub mod control;
 mod crash;

@@ -1,6 +1,4 @@
-//! The command `laterna`. Everything is in `cli`.
-
-mod cli;
+//! The command `laterna`. Everything is in `laterna::cli`: what the library compiles is not compiled a second time here.
 
 /// Events and changes are allocated on one thread and freed on another all the time, which is what this allocator is good at.
 #[global_allocator]
@@ -12,7 +10,7 @@ const PURGE_DELAY_MS: std::ffi::c_long = 10;
 
 fn main() -> std::process::ExitCode {
     purge_soon();
-    cli::main()
+    laterna::cli::main()
 }
 
 #[allow(unsafe_code, reason = "the allocator's options have no safe form")]

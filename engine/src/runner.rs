@@ -19,6 +19,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
@@ -102,7 +103,7 @@ impl Runner {
         let (publish, status) = watch::channel(status::starting(&parts));
         let (stop, stopped) = mpsc::channel(1);
         let (commands, told) = mpsc::unbounded_channel();
-        let task = tokio::spawn(run(parts, publish, stopped, told));
+        let task = tokio::spawn(run(parts, publish, stopped, told).boxed());
         Self { status, stop, commands, task }
     }
 
@@ -571,11 +572,14 @@ impl Shell {
             Action::Reread(lane) => self.reread(lane),
             Action::BackOff(wait, attempt) => {
                 let messages = self.messages.clone();
-                tokio::spawn(async move {
-                    tokio::time::sleep(pause(attempt)).await;
-                    // Without a receiver the projection has ended.
-                    messages.send(Message::Retry(wait)).ok();
-                });
+                tokio::spawn(
+                    async move {
+                        tokio::time::sleep(pause(attempt)).await;
+                        // Without a receiver the projection has ended.
+                        messages.send(Message::Retry(wait)).ok();
+                    }
+                    .boxed(),
+                );
             }
             Action::Halted(halt) => {
                 tracing::error!(projection = self.generation.projection, %halt, "halted");
@@ -588,18 +592,24 @@ impl Shell {
 
     fn claim(&self, id: u64, bounds: Vec<LogBounds>) {
         let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
-        tokio::spawn(async move {
-            let outcome = sink.claim(&generation, &bounds).await;
-            messages.send(Message::Claimed(id, outcome)).ok();
-        });
+        tokio::spawn(
+            async move {
+                let outcome = sink.claim(&generation, &bounds).await;
+                messages.send(Message::Claimed(id, outcome)).ok();
+            }
+            .boxed(),
+        );
     }
 
     fn reread(&self, lane: usize) {
         let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
-        tokio::spawn(async move {
-            let outcome = sink.checkpoints(&generation).await;
-            messages.send(Message::Reread(lane, outcome)).ok();
-        });
+        tokio::spawn(
+            async move {
+                let outcome = sink.checkpoints(&generation).await;
+                messages.send(Message::Reread(lane, outcome)).ok();
+            }
+            .boxed(),
+        );
     }
 
     fn take(&mut self, id: ChunkId, partition: TopicPartition, mut events_max: usize, before: i64) {
@@ -631,11 +641,14 @@ impl Shell {
         let Some(chunk) = self.chunks.get(&id) else { return };
         let (plugin, batch) = (Arc::clone(&self.plugin), Arc::clone(&chunk.batch));
         let messages = self.messages.clone();
-        tokio::spawn(async move {
-            let begun = Instant::now();
-            let outcome = plugin.apply(&batch).await;
-            messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
-        });
+        tokio::spawn(
+            async move {
+                let begun = Instant::now();
+                let outcome = plugin.apply(&batch).await;
+                messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
+            }
+            .boxed(),
+        );
     }
 
     fn fold(&mut self, id: ChunkId, lane: usize) {
@@ -690,11 +703,14 @@ impl Shell {
         let lane = &mut self.lanes[index];
         let (Some(mut writer), Some(set)) = (lane.writer.take(), lane.under_way.take()) else { return };
         let messages = self.messages.clone();
-        tokio::spawn(async move {
-            let begun = Instant::now();
-            let outcome = writer.commit(&set).await;
-            messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
-        });
+        tokio::spawn(
+            async move {
+                let begun = Instant::now();
+                let outcome = writer.commit(&set).await;
+                messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
+            }
+            .boxed(),
+        );
     }
 
     /// Publishes the status, and tells the source how far its partitions are applied.

@@ -20,6 +20,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use anyhow::Context;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::CompleteEnv;
+use futures_util::FutureExt as _;
 use laterna::config::{self, Config, ConfigError, ConfigFile, Inputs, Loaded};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -136,7 +137,7 @@ fn long_version() -> &'static str {
 }
 
 /// Parses the arguments, does what they say, and tells how it went.
-pub(crate) fn main() -> ExitCode {
+pub fn main() -> ExitCode {
     // A shell that wants completions runs us with this variable, as the script from `completions` says.
     CompleteEnv::with_factory(Cli::command).complete();
     let cli = Cli::parse();
@@ -207,7 +208,8 @@ fn dispatch(cli: Cli) -> anyhow::Result<ExitCode> {
 fn block_on(work: impl Future<Output = anyhow::Result<ExitCode>>) -> anyhow::Result<ExitCode> {
     let runtime =
         tokio::runtime::Builder::new_multi_thread().enable_all().build().context("the runtime could not be started")?;
-    let outcome = runtime.block_on(work);
+    // Boxed, so that the runtime is compiled once and not for each command.
+    let outcome = runtime.block_on(work.boxed_local());
     runtime.shutdown_timeout(RUNTIME_STOP_MAX);
     outcome
 }

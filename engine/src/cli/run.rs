@@ -4,6 +4,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context;
+use futures_util::FutureExt as _;
 use laterna::config::{Config, Loaded, SourceKind, TokenRole, masked_url};
 use laterna::control::{Control, ReadyCheck};
 use laterna::http::{self, Granularity, MetricsSettings, Role, Server, Settings, Token};
@@ -28,7 +29,7 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
     let server = Server::start(listener, http_settings(&config))?;
     introduce(&config, loaded.file.as_deref(), &server);
     // In a task of its own: a signal must not drop it halfway through a statement.
-    let starting = tokio::spawn(Control::start(config));
+    let starting = tokio::spawn(Control::start(config).boxed());
     let control = tokio::select! {
         control = starting => control.context("the engine stopped while it started")?.map_err(anyhow::Error::new)?,
         () = signals.next() => {
@@ -37,7 +38,7 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
         }
     };
     server.show(control.clone());
-    let readiness = tokio::spawn(tell_readiness(control.clone()));
+    let readiness = tokio::spawn(tell_readiness(control.clone()).boxed());
     signals.next().await;
     readiness.abort();
     tracing::info!(
@@ -54,7 +55,7 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
 
 /// Ends the engine; false where a second signal came first.
 pub(super) async fn stop(control: Control, signals: &mut Signals, limit: Duration) -> bool {
-    let stopping = tokio::spawn(async move { control.shutdown(limit).await });
+    let stopping = tokio::spawn(async move { control.shutdown(limit).await }.boxed());
     tokio::select! {
         ended = stopping => {
             if let Err(error) = ended {

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::task::JoinHandle;
 
 use super::view::{ControlError, ControlErrorKind, ForecastPartition, RebuildForecast, RebuildPartition, RebuildView};
@@ -266,11 +267,14 @@ impl Control {
             match &progress.indexing {
                 None => {
                     let (sink, control) = (Arc::clone(sink), self.clone());
-                    progress.indexing = Some(tokio::spawn(async move {
-                        let done = sink.finish_tables(&generation, plugin.schema()).await;
-                        control.shared.wake.notify_one();
-                        done
-                    }));
+                    progress.indexing = Some(tokio::spawn(
+                        async move {
+                            let done = sink.finish_tables(&generation, plugin.schema()).await;
+                            control.shared.wake.notify_one();
+                            done
+                        }
+                        .boxed(),
+                    ));
                     None
                 }
                 Some(task) if task.is_finished() => progress.indexing.take(),

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
 
 use super::plan::can_take_over;
@@ -258,10 +259,13 @@ impl Control {
         let Some(runner) = state.runners.remove(key).and_then(|running| running.runner) else { return };
         tracing::info!(projection = key.0, generation = key.1, "stopping");
         let control = self.clone();
-        let task = tokio::spawn(async move {
-            runner.stop().await;
-            control.shared.wake.notify_one();
-        });
+        let task = tokio::spawn(
+            async move {
+                runner.stop().await;
+                control.shared.wake.notify_one();
+            }
+            .boxed(),
+        );
         state.leaving.insert(key.clone(), task);
     }
 

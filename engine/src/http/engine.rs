@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use tokio::sync::watch;
 
@@ -67,7 +68,7 @@ pub(super) fn whole<T: Send + 'static>(
             drop(places);
             outcome
         };
-        tokio::spawn(work).await.unwrap_or_else(|error| {
+        tokio::spawn(work.boxed()).await.unwrap_or_else(|error| {
             tracing::error!(%error, "a request did not come to its end");
             Err(ControlError {
                 kind: ControlErrorKind::Internal,

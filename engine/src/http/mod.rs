@@ -28,6 +28,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError, RwLock};
 
 use crate::control::{PluginView, ProjectionView, ReadyCheck, RejectedPlugin};
+use futures_util::FutureExt as _;
 
 pub use access::Token;
 pub use metrics::{Granularity, MetricsSettings};
@@ -94,7 +95,7 @@ impl Api {
     fn show(self: &Arc<Self>, engine: Arc<dyn Engine>) {
         let (changes, shown) = (engine.changes(), Arc::downgrade(&engine));
         *self.engine.write().unwrap_or_else(PoisonError::into_inner) = Some(engine);
-        tokio::spawn(feed::keep(Arc::downgrade(self), shown, changes));
+        tokio::spawn(feed::keep(Arc::downgrade(self), shown, changes).boxed());
     }
 
     /// The engine that is shown, if one is.

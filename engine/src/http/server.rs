@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use futures_util::FutureExt as _;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -56,7 +57,7 @@ impl Server {
         let address = listener.local_addr()?;
         let (stop, stopped) = watch::channel(false);
         let api = Api::new(settings, address.ip().is_loopback());
-        let task = tokio::spawn(accept(listener, routes::router(api.clone()), stopped));
+        let task = tokio::spawn(accept(listener, routes::router(api.clone()), stopped).boxed());
         Ok(Self { address, api, stop, task })
     }
 
@@ -102,10 +103,13 @@ async fn accept(listener: TcpListener, router: Router, mut stopped: watch::Recei
                 // Where every connection has a running request, one more is closed at once.
                 let Some(seat) = seats.take(id) else { continue };
                 let (seats, router, stopped) = (seats.clone(), router.clone(), stopped.clone());
-                connections.spawn(async move {
-                    serve(stream, Peer(peer), seat, router, stopped).await;
-                    seats.free(id);
-                });
+                connections.spawn(
+                    async move {
+                        serve(stream, Peer(peer), seat, router, stopped).await;
+                        seats.free(id);
+                    }
+                    .boxed(),
+                );
             }
             // Out of file descriptors, or the client is gone again: neither ends the server.
             Err(error) => {

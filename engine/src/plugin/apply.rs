@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use tokio::sync::OnceCell;
 
 use super::binary::{self, Binary};
@@ -221,7 +222,7 @@ impl Plugin {
         let inner = Arc::clone(&self.inner);
         let batch = Arc::clone(batch);
         // A panic of the host ends here, at the task.
-        let task = self.inner.host.sandbox(self.background).spawn(async move { inner.apply(&batch).await });
+        let task = self.inner.host.sandbox(self.background).spawn(async move { inner.apply(&batch).await }.boxed());
         task.await.map_err(|error| PluginError::sandbox("apply", &error))?
     }
 }
@@ -233,12 +234,15 @@ impl Plugin {
     /// `dry_run_failed`; as for [`Plugin::apply`].
     pub async fn try_out(&self) -> Result<(), PluginError> {
         let inner = Arc::clone(&self.inner);
-        let task = self.inner.host.sandbox(self.background).spawn(async move {
-            let Some(topic) = inner.schema.descriptor.topics.first() else { return Ok(true) };
-            let partition = TopicPartition::new(topic.name.as_str(), 0);
-            let run = Run { topic, partition: &partition, events: &[] };
-            inner.together(run, &mut Applied { changes: Vec::new(), fault: None }).await
-        });
+        let task = self.inner.host.sandbox(self.background).spawn(
+            async move {
+                let Some(topic) = inner.schema.descriptor.topics.first() else { return Ok(true) };
+                let partition = TopicPartition::new(topic.name.as_str(), 0);
+                let run = Run { topic, partition: &partition, events: &[] };
+                inner.together(run, &mut Applied { changes: Vec::new(), fault: None }).await
+            }
+            .boxed(),
+        );
         if task.await.map_err(|error| PluginError::sandbox("dry run", &error))?? {
             return Ok(());
         }

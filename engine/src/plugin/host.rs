@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
@@ -20,7 +21,7 @@ use super::cache::Cache;
 use super::instance::{self, AdapterExports, Failure, Guest, Instance, Setup};
 use super::logs::{Logs, for_people};
 use super::slots::Slots;
-use super::{Limits, PluginError};
+use super::{Limits, PluginError, wasi};
 use crate::change::Descriptor;
 use crate::error::ErrorKind;
 
@@ -149,17 +150,20 @@ impl Host {
         let logs = Arc::new(Logs::new(format!("sha256:{}", &binary.digest[..12]), limits.log_lines_per_second_max));
         let inner = Arc::clone(&self.inner);
         // Not on the caller's threads: what describes itself is foreign code already.
-        let described = self.inner.sandbox.handle.spawn(async move {
-            let descriptor = describe(&binary, &compiled, &limits, &logs).await?;
-            let schema = descriptor.validate().map_err(|problems| PluginError {
-                kind: ErrorKind::Fatal,
-                code: "invalid_descriptor",
-                message: invalid_descriptor(&problems),
-                problems,
-            })?;
-            logs.rename(&schema.descriptor.name);
-            Ok(Plugin::new(inner, binary, compiled, limits, logs, schema))
-        });
+        let described = self.inner.sandbox.handle.spawn(
+            async move {
+                let descriptor = describe(&binary, &compiled, &limits, &logs).await?;
+                let schema = descriptor.validate().map_err(|problems| PluginError {
+                    kind: ErrorKind::Fatal,
+                    code: "invalid_descriptor",
+                    message: invalid_descriptor(&problems),
+                    problems,
+                })?;
+                logs.rename(&schema.descriptor.name);
+                Ok(Plugin::new(inner, binary, compiled, limits, logs, schema))
+            }
+            .boxed(),
+        );
         described.await.map_err(|error| PluginError::sandbox("describe", &error))?
     }
 }
@@ -226,7 +230,9 @@ impl Inner {
                 format!("it does not fit laterna:projection: {text}; build it against wit/projection.wit"),
             )
         };
-        let pre = flavour.linker.instantiate_pre(&compiled).map_err(|error| link_error("missing_import", &error))?;
+        let mut linker = flavour.linker.clone();
+        let linked = wasi::link(&mut linker, &compiled).and_then(|()| linker.instantiate_pre(&compiled));
+        let pre = linked.map_err(|error| link_error("missing_import", &error))?;
         let pre = ProjectionPre::new(pre).map_err(|error| link_error("not_a_projection", &error))?;
         Ok(Compiled {
             pre,

@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use wasmtime::component::{Component, ComponentExportIndex, HasSelf, Linker, ResourceTable, TypedFunc};
 use wasmtime::{Engine, ResourceLimiter, Store, Trap, UpdateDeadline, WasmBacktrace};
-use wasmtime_wasi::WasiCtx;
 
 use super::apply::Compiled;
 use super::bindings::{self, Batch, Header, Outcome, Payload, Projection, types};
@@ -39,7 +38,6 @@ const FRAMES_MAX: usize = 5;
 
 /// What a store holds beside the plugin itself.
 pub(super) struct Guest {
-    pub(super) wasi: WasiCtx,
     pub(super) table: ResourceTable,
     pub(super) world: Virtual,
     pub(super) words: Words,
@@ -50,10 +48,30 @@ pub(super) struct Guest {
 }
 
 impl Guest {
+    pub(super) fn new(digest: &str, logs: &Arc<Logs>, memory_bytes_max: usize, call_time_max: Duration) -> Self {
+        let mut table = ResourceTable::new();
+        table.set_max_capacity(RESOURCES_MAX);
+        Self {
+            table,
+            world: Virtual::at_start(digest),
+            words: Words::new(Arc::clone(logs)),
+            memory: MemoryUse { bytes_max: memory_bytes_max, ..MemoryUse::default() },
+            call_started: Instant::now(),
+            call_time_max,
+            host_calls_left: u64::MAX,
+        }
+    }
+
     /// Counts a call of the host, which takes time but hardly any fuel, so that an endless loop of them ends by count too.
     pub(super) fn charge(&mut self) -> wasmtime::Result<()> {
         self.host_calls_left = self.host_calls_left.checked_sub(1).ok_or(Trap::OutOfFuel)?;
         Ok(())
+    }
+
+    /// The virtual world, for a call that was counted.
+    pub(super) fn charged(&mut self) -> wasmtime::Result<&mut Virtual> {
+        self.charge()?;
+        Ok(&mut self.world)
     }
 }
 
@@ -211,11 +229,11 @@ impl bindings::log::Host for Guest {
     }
 }
 
-/// Everything that a plugin can import.
+/// What every plugin can import; [`wasi::link`] adds what one asks for of WASI.
 pub(super) fn linker(engine: &Engine) -> wasmtime::Result<Linker<Guest>> {
     let mut linker = Linker::new(engine);
     Projection::add_to_linker::<_, HasSelf<Guest>>(&mut linker, |guest| guest)?;
-    wasi::add_to_linker(&mut linker)?;
+    wasi::link_io(&mut linker)?;
     linker.instance("laterna:adapter/stdio@0.1.0")?.func_wrap(
         "write",
         |mut store: wasmtime::StoreContextMut<'_, Guest>, (fd, bytes): (u32, Vec<u8>)| {
@@ -277,18 +295,10 @@ impl Instance {
             Some((slots, needed)) => Some(slots.lease(*needed).await.ok_or_else(gone)?),
             None => None,
         };
-        let mut table = ResourceTable::new();
-        table.set_max_capacity(RESOURCES_MAX);
-        let guest = Guest {
-            wasi: WasiCtx::builder().allow_tcp(false).allow_udp(false).allow_ip_name_lookup(false).build(),
-            table,
-            world: Virtual::at_start(setup.digest),
-            words: Words::new(Arc::clone(setup.logs)),
-            memory: MemoryUse { bytes_max: setup.limits.memory_bytes_max, ..MemoryUse::default() },
-            call_started: Instant::now(),
-            call_time_max: setup.call_time_max,
-            host_calls_left: setup.fuel.map_or(u64::MAX, |fuel| fuel / FUEL_PER_HOST_CALL),
-        };
+        let mut guest = Guest::new(setup.digest, setup.logs, setup.limits.memory_bytes_max, setup.call_time_max);
+        if let Some(fuel) = setup.fuel {
+            guest.host_calls_left = fuel / FUEL_PER_HOST_CALL;
+        }
         let mut store = Store::new(setup.compiled.pre.engine(), guest);
         store.limiter(|guest| guest);
         store.set_hostcall_fuel(HOSTCALL_BYTES_BASE + 2 * setup.limits.change_bytes_per_event_max);

@@ -3,3 +3,4 @@
 mod guest;
 mod loading;
 mod running;
+mod wasi;

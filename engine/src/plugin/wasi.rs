@@ -2,18 +2,23 @@
 //!
 //! The clock shows the event's timestamp and never moves within a call; random numbers are seeded from (projection, topic,
 //! partition, offset); stdout and stderr go to the log; every wait is over at once. There are no files, sockets, arguments
-//! or variables: what wasmtime-wasi links of them answers from an empty context.
+//! or variables: their interfaces are linked where a plugin's runtime imports them, but they are empty or refuse.
 //!
 //! One call carries many events, but shows one clock. [`Reads`] says whether the plugin looked at it, so that the caller can
 //! throw such a result away and hand the events over one by one.
 
 use sha2::{Digest as _, Sha256};
-use wasmtime::component::{HasSelf, Linker, Resource};
-use wasmtime_wasi::p2::bindings::cli::{stderr, stdout};
-use wasmtime_wasi::p2::bindings::clocks::{monotonic_clock, wall_clock};
-use wasmtime_wasi::p2::bindings::random::{insecure, insecure_seed, random};
-use wasmtime_wasi::p2::{DynOutputStream, DynPollable, OutputStream, Pollable, StreamResult, subscribe};
-use wasmtime_wasi::{WasiCtxView, WasiView, async_trait};
+use wasmtime::StoreContextMut;
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{
+    Component, ComponentType, Linker, LinkerInstance, Lower, Resource, ResourceTable, ResourceType, Type, Val,
+};
+use wasmtime_wasi_io::bytes::Bytes;
+use wasmtime_wasi_io::poll::{Pollable, subscribe};
+use wasmtime_wasi_io::streams::{
+    DynInputStream, DynOutputStream, InputStream, OutputStream, StreamError, StreamResult,
+};
+use wasmtime_wasi_io::{IoView, async_trait};
 
 use super::instance::Guest;
 
@@ -102,114 +107,155 @@ fn split_mix(state: &mut u64) -> u64 {
     z ^ (z >> 31)
 }
 
-/// Links WASI 0.2 from an empty context, and our own clocks, random numbers and output over it.
-pub(super) fn add_to_linker(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
-    wasmtime_wasi::p2::add_to_linker_async(linker)?;
-    linker.allow_shadowing(true);
-    wall_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    monotonic_clock::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    random::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    insecure::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    insecure_seed::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    stdout::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    stderr::add_to_linker::<Guest, HasSelf<Guest>>(linker, |guest| guest)?;
-    linker.allow_shadowing(false);
+/// Links wasi:io, which streams and waits are made of.
+pub(super) fn link_io(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
+    wasmtime_wasi_io::add_to_linker_async(linker)
+}
+
+/// Links what `component` imports of WASI 0.2 beside wasi:io, under the names and versions that it asks for: our own clocks, random
+/// numbers and output; an environment without anything in it; and for all the rest, functions that refuse.
+pub(super) fn link(linker: &mut Linker<Guest>, component: &Component) -> wasmtime::Result<()> {
+    let engine = component.engine();
+    for (name, import) in component.component_type().imports(engine) {
+        let Some((interface, _)) = name.strip_prefix("wasi:").and_then(|name| name.split_once('@')) else { continue };
+        let ComponentItem::ComponentInstance(items) = import.ty else { continue };
+        if interface.starts_with("io/") {
+            continue;
+        }
+        let mut linked = linker.instance(name)?;
+        for (item, export) in items.exports(engine) {
+            match export.ty {
+                ComponentItem::ComponentFunc(_) => link_function(&mut linked, interface, item)?,
+                ComponentItem::Resource(_) if !RESOURCES_OF_IO.contains(&item) => {
+                    linked.resource(item, ResourceType::host::<Absent>(), |_, _| Ok(()))?;
+                }
+                _ => {}
+            }
+        }
+    }
     Ok(())
 }
 
-impl WasiView for Guest {
-    fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+/// What other interfaces name again of wasi:io.
+const RESOURCES_OF_IO: [&str; 4] = ["error", "input-stream", "output-stream", "pollable"];
+
+/// A file, a terminal, a socket: of these there is never one.
+struct Absent;
+
+#[derive(ComponentType, Lower)]
+#[component(record)]
+struct Datetime {
+    seconds: u64,
+    nanoseconds: u32,
+}
+
+type Store<'a> = StoreContextMut<'a, Guest>;
+
+fn link_function(linked: &mut LinkerInstance<'_, Guest>, interface: &str, item: &str) -> wasmtime::Result<()> {
+    match (interface, item) {
+        ("clocks/wall-clock", "now") => linked.func_wrap(item, |mut store: Store, (): ()| {
+            let ns = store.data_mut().charged()?.now();
+            Ok((Datetime { seconds: ns / 1_000_000_000, nanoseconds: (ns % 1_000_000_000) as u32 },))
+        }),
+        ("clocks/wall-clock", "resolution") => {
+            linked.func_wrap(item, |_: Store, (): ()| Ok((Datetime { seconds: 0, nanoseconds: 1_000_000 },)))
+        }
+        ("clocks/monotonic-clock", "now") => {
+            linked.func_wrap(item, |mut store: Store, (): ()| Ok((store.data_mut().charged()?.now(),)))
+        }
+        ("clocks/monotonic-clock", "resolution") => linked.func_wrap(item, |_: Store, (): ()| Ok((1_000_000_u64,))),
+        ("clocks/monotonic-clock", "subscribe-instant" | "subscribe-duration") => {
+            linked.func_wrap(item, |mut store: Store, (_,): (u64,)| {
+                store.data_mut().charged()?;
+                let table = &mut store.data_mut().table;
+                let over = table.push(Over)?;
+                Ok((subscribe(table, over)?,))
+            })
+        }
+        ("random/random", "get-random-bytes") | ("random/insecure", "get-insecure-random-bytes") => linked
+            .func_wrap(item, |mut store: Store, (length,): (u64,)| Ok((store.data_mut().charged()?.bytes(length)?,))),
+        ("random/random", "get-random-u64") | ("random/insecure", "get-insecure-random-u64") => {
+            linked.func_wrap(item, |mut store: Store, (): ()| Ok((store.data_mut().charged()?.next(),)))
+        }
+        ("random/insecure-seed", "insecure-seed") => linked.func_wrap(item, |mut store: Store, (): ()| {
+            let world = store.data_mut().charged()?;
+            world.reads.random = true;
+            let mut state = world.seed;
+            Ok(((split_mix(&mut state), split_mix(&mut state)),))
+        }),
+        ("cli/stdout", "get-stdout") | ("cli/stderr", "get-stderr") => {
+            let error = interface == "cli/stderr";
+            linked.func_wrap(item, move |mut store: Store, (): ()| {
+                store.data_mut().charged()?;
+                let stream: DynOutputStream = Box::new(Output { words: store.data().words.clone(), error });
+                Ok((store.data_mut().table.push(stream)?,))
+            })
+        }
+        ("cli/stdin", "get-stdin") => linked.func_wrap(item, |mut store: Store, (): ()| {
+            store.data_mut().charged()?;
+            let stream: DynInputStream = Box::new(Over);
+            Ok((store.data_mut().table.push(stream)?,))
+        }),
+        ("cli/environment", "get-environment") => {
+            linked.func_wrap(item, |_: Store, (): ()| Ok((Vec::<(String, String)>::new(),)))
+        }
+        ("cli/environment", "get-arguments") => linked.func_wrap(item, |_: Store, (): ()| Ok((Vec::<String>::new(),))),
+        ("cli/environment", "initial-cwd") => linked.func_wrap(item, |_: Store, (): ()| Ok((None::<String>,))),
+        ("cli/terminal-stdin" | "cli/terminal-stdout" | "cli/terminal-stderr", _) => {
+            linked.func_wrap(item, |_: Store, (): ()| Ok((None::<Resource<Absent>>,)))
+        }
+        ("filesystem/preopens", "get-directories") => {
+            linked.func_wrap(item, |_: Store, (): ()| Ok((Vec::<(Resource<Absent>, String)>::new(),)))
+        }
+        _ => refuse(linked, interface, item),
     }
 }
 
-impl wall_clock::Host for Guest {
-    fn now(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        self.charge()?;
-        let ns = self.world.now();
-        Ok(wall_clock::Datetime { seconds: ns / 1_000_000_000, nanoseconds: (ns % 1_000_000_000) as u32 })
-    }
+/// Links a function that says no: by the interface's own error where it has one for that, else by a trap that names it.
+fn refuse(linked: &mut LinkerInstance<'_, Guest>, interface: &str, item: &str) -> wasmtime::Result<()> {
+    let name = format!("wasi:{interface}#{item}");
+    linked.func_new(item, move |mut store, function, _, results| {
+        store.data_mut().charged()?;
+        let Some((result, kind)) = results.first_mut().zip(function.results().next()) else {
+            wasmtime::bail!("{name} was called, which the sandbox does not have");
+        };
+        let error = match &kind {
+            Type::Result(kind) => kind.err(),
+            // The reason of a stream's error, as a code of the file system.
+            Type::Option(_) => {
+                *result = Val::Option(None);
+                return Ok(());
+            }
+            _ => None,
+        };
+        if let Some(Type::Enum(codes)) = error
+            && let Some(code) = codes.names().find(|code| matches!(*code, "access" | "access-denied"))
+        {
+            *result = Val::Result(Err(Some(Box::new(Val::Enum(code.to_owned())))));
+            return Ok(());
+        }
+        wasmtime::bail!("{name} was called, which the sandbox does not have")
+    })
+}
 
-    fn resolution(&mut self) -> wasmtime::Result<wall_clock::Datetime> {
-        Ok(wall_clock::Datetime { seconds: 0, nanoseconds: 1_000_000 })
+impl IoView for Guest {
+    fn table(&mut self) -> &mut ResourceTable {
+        &mut self.table
     }
 }
 
-impl monotonic_clock::Host for Guest {
-    fn now(&mut self) -> wasmtime::Result<u64> {
-        self.charge()?;
-        Ok(self.world.now())
-    }
-
-    fn resolution(&mut self) -> wasmtime::Result<u64> {
-        Ok(1_000_000)
-    }
-
-    fn subscribe_instant(&mut self, _when: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        self.charge()?;
-        let over = self.table.push(Over)?;
-        subscribe(&mut self.table, over)
-    }
-
-    fn subscribe_duration(&mut self, _duration: u64) -> wasmtime::Result<Resource<DynPollable>> {
-        self.charge()?;
-        let over = self.table.push(Over)?;
-        subscribe(&mut self.table, over)
-    }
-}
-
-impl random::Host for Guest {
-    fn get_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-        self.charge()?;
-        self.world.bytes(length)
-    }
-
-    fn get_random_u64(&mut self) -> wasmtime::Result<u64> {
-        self.charge()?;
-        Ok(self.world.next())
-    }
-}
-
-impl insecure::Host for Guest {
-    fn get_insecure_random_bytes(&mut self, length: u64) -> wasmtime::Result<Vec<u8>> {
-        self.charge()?;
-        self.world.bytes(length)
-    }
-
-    fn get_insecure_random_u64(&mut self) -> wasmtime::Result<u64> {
-        self.charge()?;
-        Ok(self.world.next())
-    }
-}
-
-impl insecure_seed::Host for Guest {
-    fn insecure_seed(&mut self) -> wasmtime::Result<(u64, u64)> {
-        self.world.reads.random = true;
-        let mut state = self.world.seed;
-        Ok((split_mix(&mut state), split_mix(&mut state)))
-    }
-}
-
-impl stdout::Host for Guest {
-    fn get_stdout(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Output { words: self.words.clone(), error: false });
-        Ok(self.table.push(stream)?)
-    }
-}
-
-impl stderr::Host for Guest {
-    fn get_stderr(&mut self) -> wasmtime::Result<Resource<DynOutputStream>> {
-        let stream: DynOutputStream = Box::new(Output { words: self.words.clone(), error: true });
-        Ok(self.table.push(stream)?)
-    }
-}
-
-/// A wait that is over: the virtual clock has nothing to wait for.
+/// A wait that is over: the virtual clock has nothing to wait for. As a stream, its end.
 struct Over;
 
 #[async_trait]
 impl Pollable for Over {
     async fn ready(&mut self) {}
+}
+
+impl InputStream for Over {
+    fn read(&mut self, _size: usize) -> StreamResult<Bytes> {
+        Err(StreamError::Closed)
+    }
 }
 
 /// Stdout or stderr, as a stream into the log.
@@ -224,7 +270,7 @@ impl Pollable for Output {
 }
 
 impl OutputStream for Output {
-    fn write(&mut self, bytes: bytes::Bytes) -> StreamResult<()> {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
         self.words.output(self.error, &bytes);
         Ok(())
     }

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use anyhow::{Context, anyhow, bail};
+use futures_util::FutureExt as _;
 use laterna::change::Topic;
 use laterna::config::{Config, ConfigFile, Inputs};
 use laterna::control::{Control, Stepper};
@@ -229,10 +230,13 @@ impl Author<'_> {
         if let Some(before) = self.live.replace(live) {
             let rounds = self.rounds.clone();
             // Nobody waits for the end of what is shown no more.
-            tokio::spawn(async move {
-                before.control.shutdown(STOP_MAX).await;
-                rounds.drop(&before.dir);
-            });
+            tokio::spawn(
+                async move {
+                    before.control.shutdown(STOP_MAX).await;
+                    rounds.drop(&before.dir);
+                }
+                .boxed(),
+            );
         }
         Ok(())
     }

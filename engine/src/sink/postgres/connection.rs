@@ -6,6 +6,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions as _, Connection as _, Row as _};
@@ -287,7 +288,7 @@ pub(super) async fn bounded<T: Send + 'static>(
     limit: Option<Duration>,
     work: impl Future<Output = T> + Send + 'static,
 ) -> Result<T, Overdue> {
-    let mut task = AbortOnDrop(tokio::spawn(work));
+    let mut task = AbortOnDrop(tokio::spawn(work.boxed()));
     let joined = match limit {
         Some(limit) => match tokio::time::timeout(limit, &mut task.0).await {
             Ok(joined) => joined,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 use sqlx::sqlite::{SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteSynchronous};
 use sqlx::{ConnectOptions as _, Connection as _};
@@ -74,25 +75,30 @@ impl Database {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
     {
         let database = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let mut writing = database.writing.lock().await;
-            let mut connection = match writing.take() {
-                Some(connection) => connection,
-                None => database.options.connect().await.map_err(|error| End::Failed(error.into()))?,
-            };
-            // Never deferred: a transaction that turns into a writing one later fails at once where another writes.
-            if let Err(error) = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await {
-                return Err(End::Failed(error.into()));
+        let task = tokio::spawn(
+            async move {
+                let mut writing = database.writing.lock().await;
+                let mut connection = match writing.take() {
+                    Some(connection) => connection,
+                    None => database.options.connect().await.map_err(|error| End::Failed(error.into()))?,
+                };
+                // Never deferred: a transaction that turns into a writing one later fails at once where another writes.
+                if let Err(error) = sqlx::raw_sql("BEGIN IMMEDIATE").execute(&mut connection).await {
+                    return Err(End::Failed(error.into()));
+                }
+                let ended = match work(&mut connection).await {
+                    Ok(done) => {
+                        sqlx::raw_sql("COMMIT").execute(&mut connection).await.map(|_| done).map_err(uncommitted)
+                    }
+                    Err(failure) => Err(End::Failed(failure)),
+                };
+                if ended.is_ok() || sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.is_ok() {
+                    *writing = Some(connection);
+                }
+                ended
             }
-            let ended = match work(&mut connection).await {
-                Ok(done) => sqlx::raw_sql("COMMIT").execute(&mut connection).await.map(|_| done).map_err(uncommitted),
-                Err(failure) => Err(End::Failed(failure)),
-            };
-            if ended.is_ok() || sqlx::raw_sql("ROLLBACK").execute(&mut connection).await.is_ok() {
-                *writing = Some(connection);
-            }
-            ended
-        });
+            .boxed(),
+        );
         task.await.unwrap_or_else(|error| Err(End::Unknown(stopped(&error))))
     }
 
@@ -109,26 +115,32 @@ impl Database {
         F: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, Failure>> + Send + 'static,
     {
         let database = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let mut connection = database.reader().await?;
-            let result = work(&mut connection).await;
-            connection.close().await?;
-            result
-        });
+        let task = tokio::spawn(
+            async move {
+                let mut connection = database.reader().await?;
+                let result = work(&mut connection).await;
+                connection.close().await?;
+                result
+            }
+            .boxed(),
+        );
         task.await.unwrap_or_else(|error| Err(stopped(&error)))
     }
 
     /// Closes the writing connection, after what is under way; another one is made when it is needed.
     pub(super) async fn close(self: &Arc<Self>) {
         let database = Arc::clone(self);
-        let task = tokio::spawn(async move {
-            let mut writing = database.writing.lock().await;
-            if let Some(connection) = writing.take()
-                && let Err(error) = connection.close().await
-            {
-                tracing::warn!(database = %database.place(), %error, "the connection did not close cleanly");
+        let task = tokio::spawn(
+            async move {
+                let mut writing = database.writing.lock().await;
+                if let Some(connection) = writing.take()
+                    && let Err(error) = connection.close().await
+                {
+                    tracing::warn!(database = %database.place(), %error, "the connection did not close cleanly");
+                }
             }
-        });
+            .boxed(),
+        );
         // It ends early only where the runtime does, and the connection with it.
         task.await.ok();
     }

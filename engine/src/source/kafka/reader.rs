@@ -51,6 +51,9 @@ const REBUILD_BACKOFF_MAX: Duration = Duration::from_secs(30);
 pub(super) struct Context;
 
 impl ClientContext for Context {
+    // Never asked for; the default would decode them.
+    fn stats_raw(&self, _statistics: &[u8]) {}
+
     fn log(&self, level: RDKafkaLogLevel, fac: &str, text: &str) {
         match level {
             RDKafkaLogLevel::Emerg | RDKafkaLogLevel::Alert | RDKafkaLogLevel::Critical => {
