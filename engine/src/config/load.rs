@@ -180,7 +180,9 @@ fn is_topics(path: &str) -> bool {
         Some(("projections", rest)) => rest.split_once('.').map(|(_, rest)| rest),
         _ => None,
     };
-    rest.is_some_and(|rest| PROJECTION_KEYS.iter().any(|key| key.path == rest && matches!(key.kind, Kind::Topics { .. })))
+    rest.is_some_and(|rest| {
+        PROJECTION_KEYS.iter().any(|key| key.path == rest && matches!(key.kind, Kind::Topics { .. }))
+    })
 }
 
 fn is_section(path: &str) -> bool {
@@ -216,7 +218,18 @@ fn suggestion(path: &str) -> Option<String> {
     let candidates: Vec<String> = if rest {
         PROJECTION_KEYS.iter().map(|key| format!("{prefix}{}", key.path)).collect()
     } else {
-        let sections = ["http", TOKENS, "metrics", "database", "kafka", PROPERTIES, "file", "schema_registry", "defaults", "projections"];
+        let sections = [
+            "http",
+            TOKENS,
+            "metrics",
+            "database",
+            "kafka",
+            PROPERTIES,
+            "file",
+            "schema_registry",
+            "defaults",
+            "projections",
+        ];
         KEYS.iter().map(|key| key.path).chain(sections).map(str::to_owned).collect()
     };
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();

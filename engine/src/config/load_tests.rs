@@ -344,7 +344,10 @@ fn formats_that_cannot_be_say_what_is_right() {
         ("[defaults]\nformat = { a.b = \"json\" }", "stands in quotes"),
         ("[defaults]\nformat = 1", "text in quotes"),
         ("[defaults]\nformat = \"avro\"", "set schema_registry.url, or SCHEMA_REGISTRY_URL"),
-        ("[projections.p]\nkey_format = { a = \"protobuf\" }", "projections.p.key_format: \"protobuf\" is read with the schemas"),
+        (
+            "[projections.p]\nkey_format = { a = \"protobuf\" }",
+            "projections.p.key_format: \"protobuf\" is read with the schemas",
+        ),
         ("[schema_registry]\nurl = \"registry:8081\"", "write it as \"http://HOST:8081\""),
         ("[schema_registry]\nurl = \"http://u:hunter2@r\"", "schema_registry.username"),
         ("[schema_registry]\nurk = \"http://r\"", "schema_registry.url"),
@@ -353,5 +356,23 @@ fn formats_that_cannot_be_say_what_is_right() {
         let problems = problems(toml, &[], &[]);
         assert!(problems.contains(words), "{toml}: {problems}");
         assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn what_the_page_on_formats_shows_is_read() {
+    let page = include_str!("../../../docs/plugins/formats.md");
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    let config = load(blocks[0], &[], &[]).unwrap().config;
+    assert_eq!(config.projections["orders"].format.of("shop.customers").name(), "debezium");
+    let env = [
+        ("SCHEMA_REGISTRY_URL", "http://r"),
+        ("LATERNA__PROJECTIONS__ORDERS__FORMAT", "orders=avro,payments=cloudevents"),
+    ];
+    assert!(page.contains(&format!("{}={}", env[1].0, env[1].1)));
+    assert_eq!(load("", &env, &[]).unwrap().config.projections["orders"].format.of("payments").name(), "cloudevents");
+    for format in crate::format::Format::ALL {
+        assert!(page.contains(&format!("`{}`", format.name())), "{format:?}");
     }
 }

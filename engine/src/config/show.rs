@@ -163,7 +163,8 @@ fn leaf<T>(key: &Key<T>) -> Value {
         Kind::Topics { formats, .. } => {
             let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
             let one = json!({ "enum": names });
-            let table = json!({ "type": "object", "additionalProperties": one, "description": "By the name of the topic." });
+            let table =
+                json!({ "type": "object", "additionalProperties": one, "description": "By the name of the topic." });
             (json!({ "anyOf": [one, table] }), key.meaning.to_owned())
         }
     };

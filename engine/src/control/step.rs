@@ -421,7 +421,12 @@ fn nothing_changed(partition: &TopicPartition, event: &Event) -> SteppedEvent {
 }
 
 fn unreadable(error: &FormatError) -> ControlError {
-    ControlError { kind: ControlErrorKind::Unavailable, code: error.halt.code, message: error.to_string(), subject: None }
+    ControlError {
+        kind: ControlErrorKind::Unavailable,
+        code: error.halt.code,
+        message: error.to_string(),
+        subject: None,
+    }
 }
 
 fn operation_name(operation: crate::change::Operation) -> &'static str {

@@ -84,7 +84,8 @@ impl Schema {
     /// # Errors
     /// What is wrong with the bytes, for people, with the path of the field.
     pub(super) fn decode(&self, bytes: &[u8]) -> Result<String, String> {
-        let mut decoder = Decoder { nodes: &self.nodes, rest: bytes, out: Text::new(bytes.len() * 2), path: Vec::new() };
+        let mut decoder =
+            Decoder { nodes: &self.nodes, rest: bytes, out: Text::new(bytes.len() * 2), path: Vec::new() };
         decoder.value(self.root, 0).map_err(|what| match decoder.path.as_slice() {
             [] => what,
             path => format!("field {}: {what}", path.join(".")),
@@ -142,7 +143,9 @@ impl Parser {
                 // A short name is one of the namespace around it; at last it is one without a namespace.
                 let full = full_name(name, namespace);
                 let found = self.names.get(&full).or_else(|| self.names.get(name));
-                return found.copied().ok_or_else(|| format!("its schema uses the type {name:?}, which nothing defines"));
+                return found
+                    .copied()
+                    .ok_or_else(|| format!("its schema uses the type {name:?}, which nothing defines"));
             }
         };
         self.push(node)
@@ -158,11 +161,14 @@ impl Parser {
         match kind.as_str() {
             "record" | "error" => {
                 let (index, namespace) = self.define(object, namespace)?;
-                let fields = object.get("fields").and_then(Json::as_array).ok_or("its schema has a record without fields")?;
+                let fields =
+                    object.get("fields").and_then(Json::as_array).ok_or("its schema has a record without fields")?;
                 let mut found = Vec::with_capacity(fields.len());
                 for field in fields {
-                    let name = field.get("name").and_then(Json::as_str).ok_or("its schema has a field without a name")?;
-                    let kind = field.get("type").ok_or_else(|| format!("its schema has a field {name:?} without a type"))?;
+                    let name =
+                        field.get("name").and_then(Json::as_str).ok_or("its schema has a field without a name")?;
+                    let kind =
+                        field.get("type").ok_or_else(|| format!("its schema has a field {name:?} without a type"))?;
                     found.push((format!("{}:", Json::from(name)), self.node(kind, &namespace)?));
                 }
                 self.fill(index, Node::Record(found));
@@ -170,7 +176,8 @@ impl Parser {
             }
             "enum" => {
                 let (index, _) = self.define(object, namespace)?;
-                let symbols = object.get("symbols").and_then(Json::as_array).ok_or("its schema has an enum without symbols")?;
+                let symbols =
+                    object.get("symbols").and_then(Json::as_array).ok_or("its schema has an enum without symbols")?;
                 let symbols = symbols.iter().filter(|symbol| symbol.is_string()).map(Json::to_string).collect();
                 self.fill(index, Node::Enum(symbols));
                 Ok(index)
@@ -189,11 +196,13 @@ impl Parser {
                 Ok(index)
             }
             "array" => {
-                let items = self.node(object.get("items").ok_or("its schema has an array without items")?, namespace)?;
+                let items =
+                    self.node(object.get("items").ok_or("its schema has an array without items")?, namespace)?;
                 self.push(Node::Array(items))
             }
             "map" => {
-                let values = self.node(object.get("values").ok_or("its schema has a map without values")?, namespace)?;
+                let values =
+                    self.node(object.get("values").ok_or("its schema has a map without values")?, namespace)?;
                 self.push(Node::Map(values))
             }
             // A logical type that is unknown, or does not fit its type, is as good as none, as the specification says.
@@ -222,7 +231,8 @@ impl Parser {
 
     /// Takes a name in before its definition is read: it may be used inside it. Gives the namespace that holds there.
     fn define(&mut self, object: &serde_json::Map<String, Json>, around: &str) -> Result<(usize, String), String> {
-        let name = object.get("name").and_then(Json::as_str).ok_or("its schema has a record, enum or fixed without a name")?;
+        let name =
+            object.get("name").and_then(Json::as_str).ok_or("its schema has a record, enum or fixed without a name")?;
         let namespace = object.get("namespace").and_then(Json::as_str).unwrap_or(around);
         let full = full_name(name, namespace);
         let inside = full.rsplit_once('.').map_or("", |(namespace, _)| namespace).to_owned();
@@ -306,7 +316,8 @@ impl<'a> Decoder<'a> {
             Node::Enum(symbols) => {
                 let index = self.int()?;
                 let symbol = usize::try_from(index).ok().and_then(|index| symbols.get(index));
-                self.out.push(symbol.ok_or_else(|| format!("symbol {index} of an enum that has {}", symbols.len()))?)?;
+                self.out
+                    .push(symbol.ok_or_else(|| format!("symbol {index} of an enum that has {}", symbols.len()))?)?;
             }
             Node::Array(items) => {
                 self.out.push("[")?;

@@ -37,7 +37,9 @@ pub(super) fn cloudevent(headers: &[Header], value: &[u8]) -> Result<Option<Stri
         Some(other) if other.starts_with("application/cloudevents") => {
             Err(format!("its content-type is {other:?}; of the structured forms only {STRUCTURED} is read"))
         }
-        _ if headers.iter().any(|header| header.name == "ce_specversion") => binary(headers, content_type, value).map(Some),
+        _ if headers.iter().any(|header| header.name == "ce_specversion") => {
+            binary(headers, content_type, value).map(Some)
+        }
         // As files have it, where nobody writes headers.
         None if members(value).is_ok_and(|members| members.iter().any(|(name, _)| name == "specversion")) => {
             structured(value).map(|()| None)

@@ -18,7 +18,12 @@ fn with(more: &[(&str, &str)]) -> Vec<Header> {
 #[test]
 fn binary_mode_becomes_the_structured_text() {
     let text = cloudevent(
-        &with(&[("content-type", "application/json; charset=utf-8"), ("ce_time", "2026-01-31T12:00:00Z"), ("x", "y"), ("ce_subject", "a \"b\"")]),
+        &with(&[
+            ("content-type", "application/json; charset=utf-8"),
+            ("ce_time", "2026-01-31T12:00:00Z"),
+            ("x", "y"),
+            ("ce_subject", "a \"b\""),
+        ]),
         br#"{"cents": 12345678901234567890}"#,
     );
     assert_eq!(

@@ -239,9 +239,9 @@ impl Decoder {
 
     async fn all(&self, batch: &Arc<EventBatch>, schemas: &Schemas) -> Decoded {
         let topic = &*batch.partition.topic;
-        let is_auto = [Side::Key, Side::Value].into_iter().all(|side| {
-            matches!(self.format(side, topic), Format::Auto | Format::Bytes)
-        });
+        let is_auto = [Side::Key, Side::Value]
+            .into_iter()
+            .all(|side| matches!(self.format(side, topic), Format::Auto | Format::Bytes));
         if is_auto && schemas.values().all(Option::is_none) {
             return Decoded { batch: Arc::clone(batch), fault: None };
         }
@@ -320,13 +320,7 @@ impl Decoder {
     }
 
     /// What stands behind Confluent's framing, as JSON text; none where the format has none or needs none.
-    fn unframed(
-        &self,
-        side: Side,
-        format: Format,
-        event: &Event,
-        schemas: &Schemas,
-    ) -> Result<Option<Vec<u8>>, Wrong> {
+    fn unframed(&self, side: Side, format: Format, event: &Event, schemas: &Schemas) -> Result<Option<Vec<u8>>, Wrong> {
         if matches!(format, Format::Bytes | Format::Json) || self.registry.is_none() {
             return Ok(None);
         }

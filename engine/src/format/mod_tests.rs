@@ -79,7 +79,8 @@ async fn auto_decodes_what_is_framed_beside_what_is_not() {
     let decoded = decoder(Format::Auto, Some(&stub)).decode(&events).await.unwrap();
     assert!(decoded.fault.is_none());
     assert_eq!(decoded.batch.next_offset, 11);
-    let found: Vec<_> = decoded.batch.events.iter().map(|event| (event.offset, text(&event.key), text(&event.value))).collect();
+    let found: Vec<_> =
+        decoded.batch.events.iter().map(|event| (event.offset, text(&event.key), text(&event.value))).collect();
     assert_eq!(
         found,
         [
@@ -105,7 +106,11 @@ async fn an_event_at_fault_ends_the_batch_and_is_named() {
     stub.say("/schemas/ids/9", 200, r#"{"schemaType":"JSON","schema":"{}"}"#);
     stub.say("/schemas/ids/10", 200, r#"{"schema":"{}"}"#);
     for (format, value, words) in [
-        (Format::Avro, &[0, 0, 0, 0, 7][..], "its value cannot be read as avro, schema id 7: field total: it ends early"),
+        (
+            Format::Avro,
+            &[0, 0, 0, 0, 7][..],
+            "its value cannot be read as avro, schema id 7: field total: it ends early",
+        ),
         (Format::Avro, b"{}", "does not begin with Confluent's framing"),
         (Format::Avro, b"", "does not begin with Confluent's framing"),
         (Format::Avro, &[0, 0, 0, 0, 8], "schema id 8: the registry does not know it"),
@@ -126,7 +131,8 @@ async fn an_event_at_fault_ends_the_batch_and_is_named() {
         };
         // A tombstone is never at fault.
         let good = (format != Format::Protobuf).then_some(good);
-        let events = batch(vec![event(3, None, good, &[]), event(5, None, Some(value), &[]), event(6, None, good, &[])]);
+        let events =
+            batch(vec![event(3, None, good, &[]), event(5, None, Some(value), &[]), event(6, None, good, &[])]);
         let decoded = decoder(format, Some(&stub)).decode(&events).await.unwrap();
         let fault = decoded.fault.unwrap_or_else(|| panic!("{format:?} {value:?} was read"));
         assert!(fault.reason.contains(words), "{format:?} {value:?}: {}", fault.reason);
@@ -156,7 +162,12 @@ async fn debezium_arrives_as_its_envelope_from_json_and_from_avro() {
     );
     stub.avro(7, &envelope);
     let events = batch(vec![
-        event(0, Some(br#"{"schema":{},"payload":{"id":1}}"#), Some(br#"{"schema":{},"payload":{"op":"c","after":{"id":1}}}"#), &[]),
+        event(
+            0,
+            Some(br#"{"schema":{},"payload":{"id":1}}"#),
+            Some(br#"{"schema":{},"payload":{"op":"c","after":{"id":1}}}"#),
+            &[],
+        ),
         event(1, Some(b"plain"), Some(&[0, 0, 0, 0, 7, 0, 2, 4, 2, b'u']), &[]),
         event(2, None, Some(&[0, 0, 0, 0, 7, 2, 4, 0, 2, b'd']), &[]),
         event(3, Some(b"1"), None, &[]),
@@ -181,8 +192,13 @@ async fn debezium_arrives_as_its_envelope_from_json_and_from_avro() {
 async fn a_cloudevent_whose_data_is_avro_has_it_as_json() {
     let stub = Stub::start().await;
     stub.avro(7, "\"long\"");
-    let ce: [(&str, &[u8]); 5] =
-        [("ce_specversion", b"1.0"), ("ce_id", b"1"), ("ce_source", b"s"), ("ce_type", b"t"), ("content-type", b"application/json")];
+    let ce: [(&str, &[u8]); 5] = [
+        ("ce_specversion", b"1.0"),
+        ("ce_id", b"1"),
+        ("ce_source", b"s"),
+        ("ce_type", b"t"),
+        ("content-type", b"application/json"),
+    ];
     let events = batch(vec![event(0, None, Some(LONG), &ce)]);
     let decoded = decoder(Format::CloudEvents, Some(&stub)).decode(&events).await.unwrap();
     let event = &decoded.batch.events[0];
@@ -203,7 +219,10 @@ async fn files_may_hold_what_is_decoded_already_and_topics_differ() {
     let decoder = Decoder::new(values, TopicFormats::default(), Some(Arc::new(stub.registry())), true);
     let plain = batch(vec![event(0, None, Some(b"{\"total\":1}"), &[])]);
     assert_eq!(decoder.decode(&plain).await.unwrap().batch.events, plain.events);
-    let other = EventBatch { partition: TopicPartition::new("refunds", 0), ..(*batch(vec![event(0, None, Some(b"{"), &[])])).clone() };
+    let other = EventBatch {
+        partition: TopicPartition::new("refunds", 0),
+        ..(*batch(vec![event(0, None, Some(b"{"), &[])])).clone()
+    };
     assert!(decoder.decode(&Arc::new(other)).await.unwrap().fault.is_some());
 }
 

@@ -4,10 +4,10 @@
 //! the members of maps sorted. Invariants: the text depends on the descriptors and the bytes alone; fields stand in the order of the
 //! schema; messages inside messages are bounded by the library (100).
 
+use prost_reflect::prost::Message as _;
 use prost_reflect::prost_types::field_descriptor_proto::{Label, Type};
 use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
 use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MapKey, MessageDescriptor, SerializeOptions, Value};
-use prost_reflect::prost::Message as _;
 
 use super::text::Text;
 
@@ -32,7 +32,8 @@ impl Schema {
         add(&mut pool, decimal_file())?;
         for (name, bytes) in references {
             if pool.get_file_by_name(name).is_none() {
-                let mut file = descriptor(bytes).map_err(|error| format!("the file {name:?} that it imports: {error}"))?;
+                let mut file =
+                    descriptor(bytes).map_err(|error| format!("the file {name:?} that it imports: {error}"))?;
                 file.name = Some(name.clone());
                 add(&mut pool, file)?;
             }
@@ -80,7 +81,8 @@ impl Schema {
 }
 
 fn descriptor(bytes: &[u8]) -> Result<FileDescriptorProto, String> {
-    FileDescriptorProto::decode(bytes).map_err(|error| format!("the registry's descriptor of it can't be read: {error}"))
+    FileDescriptorProto::decode(bytes)
+        .map_err(|error| format!("the registry's descriptor of it can't be read: {error}"))
 }
 
 /// Takes a file in, without the imports that nobody has: what is only there for options is not missed, what is used is named.
@@ -94,7 +96,8 @@ fn add(pool: &mut DescriptorPool, mut file: FileDescriptorProto) -> Result<(), S
         file.weak_dependency.clear();
     }
     pool.add_file_descriptor_proto(file).map_err(|error| {
-        let without = if missing.is_empty() { String::new() } else { format!(" (its references lack {})", missing.join(", ")) };
+        let without =
+            if missing.is_empty() { String::new() } else { format!(" (its references lack {})", missing.join(", ")) };
         format!("the file {name:?}: {error}{without}")
     })
 }
@@ -110,7 +113,11 @@ fn decimal_file() -> FileDescriptorProto {
     };
     let decimal = DescriptorProto {
         name: Some("Decimal".to_owned()),
-        field: vec![field("value", 1, Type::Bytes), field("precision", 2, Type::Uint32), field("scale", 3, Type::Int32)],
+        field: vec![
+            field("value", 1, Type::Bytes),
+            field("precision", 2, Type::Uint32),
+            field("scale", 3, Type::Int32),
+        ],
         ..DescriptorProto::default()
     };
     FileDescriptorProto {
@@ -154,8 +161,8 @@ fn write_message(message: &DynamicMessage, out: &mut Text) -> Result<(), String>
     if let Some(kind) = descriptor.full_name().strip_prefix("google.protobuf.") {
         match kind {
             // One value, written as any other: the detour of the others would lose digits of a float.
-            "FloatValue" | "DoubleValue" | "Int32Value" | "Int64Value" | "UInt32Value" | "UInt64Value" | "BoolValue"
-            | "StringValue" | "BytesValue" => {
+            "FloatValue" | "DoubleValue" | "Int32Value" | "Int64Value" | "UInt32Value" | "UInt64Value"
+            | "BoolValue" | "StringValue" | "BytesValue" => {
                 let field = descriptor.fields().next().ok_or("a wrapper without a value")?;
                 return write_value(&message.get_field(&field), &field.kind(), out);
             }

@@ -29,17 +29,22 @@ fn message(name: &str, field: Vec<FieldDescriptorProto>) -> DescriptorProto {
     DescriptorProto { name: Some(name.to_owned()), field, ..DescriptorProto::default() }
 }
 
-fn file(name: &str, imports: &[&str], message_type: Vec<DescriptorProto>) -> FileDescriptorProto {
+fn file(file: &str, imports: &[&str], message_type: Vec<DescriptorProto>) -> FileDescriptorProto {
     FileDescriptorProto {
-        name: Some(name.to_owned()),
+        name: Some(file.to_owned()),
         package: Some("shop".to_owned()),
         dependency: imports.iter().map(|import| (*import).to_owned()).collect(),
         message_type,
         enum_type: vec![EnumDescriptorProto {
-            name: Some(format!("State_{}", name.replace(['.', '/'], "_"))),
+            name: Some(format!("State_{}", file.replace(['.', '/'], "_"))),
             value: [("NEW", 0), ("PAID", 1)]
-                .map(|(name, number)| EnumValueDescriptorProto {
-                    name: Some(name.to_owned()),
+                .map(|(value, number)| EnumValueDescriptorProto {
+                    // Names of values are those of the package around.
+                    name: Some(if file == "order.proto" {
+                        value.to_owned()
+                    } else {
+                        format!("{value}_{file}").replace(['.', '/'], "_")
+                    }),
                     number: Some(number),
                     options: None,
                 })
@@ -59,29 +64,37 @@ fn order() -> FileDescriptorProto {
     };
     let in_oneof = |field: FieldDescriptorProto, index| FieldDescriptorProto { oneof_index: Some(index), ..field };
     let order = DescriptorProto {
-        nested_type: vec![entry, message("Line", vec![field("sku", 1, Type::String), of("inner", 2, Type::Message, ".shop.Order.Line")])],
-        oneof_decl: ["paid_by", "_note"].map(|name| OneofDescriptorProto { name: Some(name.to_owned()), options: None }).into(),
-        ..message("Order", vec![
-            field("order_id", 1, Type::Int64),
-            field("small", 2, Type::Sint32),
-            field("flag", 3, Type::Bool),
-            field("single", 4, Type::Float),
-            field("double", 5, Type::Double),
-            field("words", 6, Type::String),
-            field("raw", 7, Type::Bytes),
-            of("state", 8, Type::Enum, ".shop.State_order_proto"),
-            many(of("lines", 9, Type::Message, ".shop.Order.Line")),
-            many(of("stock", 10, Type::Message, ".shop.Order.StockEntry")),
-            in_oneof(field("card", 11, Type::String), 0),
-            in_oneof(field("points", 12, Type::Uint64), 0),
-            FieldDescriptorProto { proto3_optional: Some(true), ..in_oneof(field("note", 13, Type::String), 1) },
-            of("at", 14, Type::Message, ".google.protobuf.Timestamp"),
-            of("took", 15, Type::Message, ".google.protobuf.Duration"),
-            of("more", 16, Type::Message, ".google.protobuf.Struct"),
-            of("maybe", 17, Type::Message, ".google.protobuf.Int64Value"),
-            of("ratio", 18, Type::Message, ".google.protobuf.FloatValue"),
-            many(field("numbers", 19, Type::Uint32)),
-        ])
+        nested_type: vec![
+            entry,
+            message("Line", vec![field("sku", 1, Type::String), of("inner", 2, Type::Message, ".shop.Order.Line")]),
+        ],
+        oneof_decl: ["paid_by", "_note"]
+            .map(|name| OneofDescriptorProto { name: Some(name.to_owned()), options: None })
+            .into(),
+        ..message(
+            "Order",
+            vec![
+                field("order_id", 1, Type::Int64),
+                field("small", 2, Type::Sint32),
+                field("flag", 3, Type::Bool),
+                field("single", 4, Type::Float),
+                field("double", 5, Type::Double),
+                field("words", 6, Type::String),
+                field("raw", 7, Type::Bytes),
+                of("state", 8, Type::Enum, ".shop.State_order_proto"),
+                many(of("lines", 9, Type::Message, ".shop.Order.Line")),
+                many(of("stock", 10, Type::Message, ".shop.Order.StockEntry")),
+                in_oneof(field("card", 11, Type::String), 0),
+                in_oneof(field("points", 12, Type::Uint64), 0),
+                FieldDescriptorProto { proto3_optional: Some(true), ..in_oneof(field("note", 13, Type::String), 1) },
+                of("at", 14, Type::Message, ".google.protobuf.Timestamp"),
+                of("took", 15, Type::Message, ".google.protobuf.Duration"),
+                of("more", 16, Type::Message, ".google.protobuf.Struct"),
+                of("maybe", 17, Type::Message, ".google.protobuf.Int64Value"),
+                of("ratio", 18, Type::Message, ".google.protobuf.FloatValue"),
+                many(field("numbers", 19, Type::Uint32)),
+            ],
+        )
     };
     let imports = ["timestamp", "duration", "struct", "wrappers"].map(|name| format!("google/protobuf/{name}.proto"));
     let imports: Vec<&str> = imports.iter().map(String::as_str).collect();
@@ -164,10 +177,14 @@ fn indexes_name_the_message_in_front_of_it_or_in_a_header() {
 #[test]
 fn imports_are_taken_from_references_and_what_is_missing_is_named() {
     let money = file("money.proto", &[], vec![message("Money", vec![field("cents", 1, Type::Int32)])]);
-    let bill = file("bill.proto", &["base/money.proto", "confluent/meta.proto", "confluent/type/decimal.proto"], vec![message("Bill", vec![
-        of("total", 1, Type::Message, ".shop.Money"),
-        of("tax", 2, Type::Message, ".confluent.type.Decimal"),
-    ])]);
+    let bill = file(
+        "bill.proto",
+        &["base/money.proto", "confluent/meta.proto", "confluent/type/decimal.proto"],
+        vec![message(
+            "Bill",
+            vec![of("total", 1, Type::Message, ".shop.Money"), of("tax", 2, Type::Message, ".confluent.type.Decimal")],
+        )],
+    );
     let references = [("base/money.proto".to_owned(), money.encode_to_vec())];
     let schema = Schema::parse(&bill.encode_to_vec(), &references).unwrap();
     let text = schema.decode(None, &[0, 10, 2, 8, 5, 18, 5, 10, 1, 7, 24, 2]).unwrap();
@@ -191,7 +208,8 @@ fn messages_inside_messages_are_bounded() {
 }
 
 fn any_order() -> impl Strategy<Value = DynamicMessage> {
-    let scalars = (any::<i64>(), any::<i32>(), any::<bool>(), any::<i16>(), any::<String>(), any::<Vec<u8>>(), 0..3_i32);
+    let scalars =
+        (any::<i64>(), any::<i32>(), any::<bool>(), any::<i16>(), any::<String>(), any::<Vec<u8>>(), 0..3_i32);
     let rest = (
         proptest::collection::hash_map(any::<String>(), any::<i64>(), 0..8),
         proptest::option::of(any::<u64>()),

@@ -195,7 +195,8 @@ impl Registry {
         let tls = if is_tls {
             let certificates = |pem: &Vec<u8>| native_tls::Certificate::stack_from_pem(pem);
             let own = settings.ca.as_ref().map(certificates).transpose();
-            let own = own.map_err(|e| fatal(format!("schema_registry.ca: {e}"), "name a file with certificates in PEM"))?;
+            let own =
+                own.map_err(|e| fatal(format!("schema_registry.ca: {e}"), "name a file with certificates in PEM"))?;
             let mut builder = native_tls::TlsConnector::builder();
             for certificate in own.unwrap_or_default() {
                 builder.add_root_certificate(certificate);
@@ -285,7 +286,8 @@ impl Registry {
                 })
             }
             "PROTOBUF" => {
-                let Answer::Found(serialized) = self.get::<Registered>(&format!("{path}?format=serialized")).await? else {
+                let Answer::Found(serialized) = self.get::<Registered>(&format!("{path}?format=serialized")).await?
+                else {
                     return Ok(Answer::Unknown);
                 };
                 let mut references = Vec::new();
@@ -329,7 +331,8 @@ impl Registry {
                 return Ok(Err(format!("it refers to more than {REFERENCES_MAX} schemas")));
             }
             let Reference { name, subject, version } = reference;
-            let gone = || Ok(Err(format!("it refers to version {version} of {subject:?}, which the registry does not have")));
+            let gone =
+                || Ok(Err(format!("it refers to version {version} of {subject:?}, which the registry does not have")));
             let path = format!("/subjects/{}/versions/{version}?deleted=true", segment(&subject));
             let Answer::Found(Version { id }) = self.get(&path).await? else { return gone() };
             let format = if is_serialized { "?format=serialized" } else { "" };
@@ -362,7 +365,9 @@ impl Registry {
             }
             (StatusCode::NOT_FOUND, _) if path == "/schemas/types" => Ok(Answer::Unknown),
             (StatusCode::NOT_FOUND, Some(_)) if path.starts_with("/schemas/guids/") => {
-                let reason = format!("the schema registry at {url} finds no schema by a GUID, as events with their schema in a header want it");
+                let reason = format!(
+                    "the schema registry at {url} finds no schema by a GUID, as events with their schema in a header want it"
+                );
                 let remedy = "use a registry that has GET /schemas/guids/ (Confluent 8.0), or let producers put the id in front of the value";
                 Err(error(ErrorKind::Fatal, "schema_registry_too_old", reason, remedy))
             }

@@ -21,7 +21,8 @@ impl Stub {
     pub(in crate::format) async fn start() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let (asked, last, answers) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<String>>::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
+        let (asked, last, answers) =
+            (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<String>>::default(), Arc::<Mutex<BTreeMap<_, _>>>::default());
         let (count, kept, table) = (Arc::clone(&asked), Arc::clone(&last), Arc::clone(&answers));
         let task = tokio::spawn(async move {
             while let Ok((mut stream, _)) = listener.accept().await {
@@ -141,7 +142,11 @@ async fn a_guid_is_asked_for_by_its_text() {
     stub.say("/schemas/guids/01020304-0506-0708-090a-0b0c0d0e0f10", 200, r#"{"schema":"\"int\"","guid":"x"}"#);
     let guid = SchemaId::Guid(std::array::from_fn(|index| index as u8 + 1));
     assert!(stub.registry().schema(guid).await.unwrap().is_some());
-    stub.say("/schemas/guids/01020304-0506-0708-090a-0b0c0d0e0f10", 404, r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#);
+    stub.say(
+        "/schemas/guids/01020304-0506-0708-090a-0b0c0d0e0f10",
+        404,
+        r#"{"error_code":404,"message":"HTTP 404 Not Found"}"#,
+    );
     let error = stub.registry().schema(guid).await.unwrap_err();
     assert_eq!((error.kind, error.halt.code), (ErrorKind::Fatal, "schema_registry_too_old"), "{error}");
 }
@@ -191,9 +196,19 @@ fn addresses_and_certificates_are_looked_at_before_anything_is_asked() {
     for url in ["http://a", "https://a:8081/x", "http://[::1]:8081"] {
         check_registry_url(url).unwrap();
     }
-    for (url, words) in [("a:8081", "http://"), ("ftp://a", "http://"), ("http://u:p@a", "schema_registry.username"), ("http://a?b", "a host")] {
+    for (url, words) in [
+        ("a:8081", "http://"),
+        ("ftp://a", "http://"),
+        ("http://u:p@a", "schema_registry.username"),
+        ("http://a?b", "a host"),
+    ] {
         assert!(check_registry_url(url).unwrap_err().contains(words), "{url}");
     }
-    let settings = RegistrySettings { url: "https://a".into(), username: None, password: None, ca: Some(b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n".to_vec()) };
+    let settings = RegistrySettings {
+        url: "https://a".into(),
+        username: None,
+        password: None,
+        ca: Some(b"-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----\n".to_vec()),
+    };
     assert!(Registry::new(settings).unwrap_err().to_string().contains("schema_registry.ca"));
 }

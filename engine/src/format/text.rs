@@ -173,8 +173,11 @@ mod tests {
 
     #[test]
     fn every_day_follows_the_one_before() {
-        let mut before = date(-800_000);
-        for days in -799_999..800_000 {
+        let mut before = date(-750_000);
+        for days in (-749_999..-690_000).chain(-30_000..60_000) {
+            if days == -30_000 {
+                before = date(-30_001);
+            }
             let day = date(days);
             let parts = |text: &str| -> Vec<i64> {
                 let (sign, text) = text.strip_prefix('-').map_or((1, text), |text| (-1, text));
@@ -211,7 +214,7 @@ mod tests {
         }
         text.float64(1e300).unwrap();
         text.string("a\"\n\u{1}ä").unwrap();
-        assert_eq!(text.finish(), "0.1\"NaN\"\"Infinity\"\"-Infinity\"1e300\"a\\\"\\n\\u0001ä\"");
+        assert_eq!(text.finish(), "0.1\"NaN\"\"Infinity\"\"-Infinity\"1e+300\"a\\\"\\n\\u0001ä\"");
         let mut text = Text::new(0);
         text.push(&"x".repeat(TEXT_BYTES_MAX)).unwrap();
         assert!(text.push("x").unwrap_err().contains("64 MiB"));

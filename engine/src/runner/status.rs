@@ -320,7 +320,8 @@ impl Report {
             self.last_sum = sum;
             self.last_progress = Instant::now();
         }
-        let waiting = [&self.sink_trouble, &self.source_trouble, &self.format_trouble].into_iter().find_map(Clone::clone);
+        let waiting =
+            [&self.sink_trouble, &self.source_trouble, &self.format_trouble].into_iter().find_map(Clone::clone);
         let state = if self.halt.is_some() {
             State::Halted
         } else if self.stopped {

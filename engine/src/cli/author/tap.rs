@@ -115,7 +115,10 @@ impl Tapped {
         let registry = schema_registry(&config)?.map(Arc::new);
         if let Some(format) = format.filter(|format| format.needs_registry()) {
             let name = format.name();
-            ensure!(registry.is_some(), "--format {name} is read with the schemas of a registry: set schema_registry.url, or SCHEMA_REGISTRY_URL");
+            ensure!(
+                registry.is_some(),
+                "--format {name} is read with the schemas of a registry: set schema_registry.url, or SCHEMA_REGISTRY_URL"
+            );
         }
         let (values, keys) = match format {
             // Then the key is shown as it is, too.
@@ -128,7 +131,11 @@ impl Tapped {
     }
 
     /// The events as a plugin is handed them. Those that cannot be decoded are told of, and left as they are.
-    async fn decoded(&self, at: &TopicPartition, mut events: Vec<Event>) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
+    async fn decoded(
+        &self,
+        at: &TopicPartition,
+        mut events: Vec<Event>,
+    ) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
         let mut found = Vec::with_capacity(events.len());
         while !events.is_empty() {
             let batch = Arc::new(EventBatch { partition: at.clone(), next_offset: i64::MAX, events });

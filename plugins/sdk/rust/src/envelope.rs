@@ -116,10 +116,14 @@ mod tests {
         let text = r#"{"specversion":"1.0","id":"7","source":"/shop","type":"paid","time":"2026-01-31T12:00:00Z","x":1,"data":{"id":9007199254740993}}"#;
         let event = Event::new("t").with_value(text);
         let paid = event.cloud_event::<Row>().unwrap().unwrap();
-        assert_eq!((paid.kind.as_str(), paid.source.as_str(), paid.id.as_str(), &paid.subject), ("paid", "/shop", "7", &None));
+        assert_eq!(
+            (paid.kind.as_str(), paid.source.as_str(), paid.id.as_str(), &paid.subject),
+            ("paid", "/shop", "7", &None)
+        );
         assert_eq!(paid.timestamp(), Ok(Some(Timestamp::from_micros(1_769_860_800_000_000))));
         assert_eq!(paid.into_data().unwrap(), Row { id: 9_007_199_254_740_993 });
-        let event = Event::new("t").with_value(r#"{"id":"7","source":"s","type":"t","time":"soon","data_base64":"AA=="}"#);
+        let event =
+            Event::new("t").with_value(r#"{"id":"7","source":"s","type":"t","time":"soon","data_base64":"AA=="}"#);
         let other = event.cloud_event::<Row>().unwrap().unwrap();
         assert!(other.timestamp().is_err() && other.data_base64.as_deref() == Some("AA=="));
         assert!(other.into_data().is_err());
@@ -130,12 +134,16 @@ mod tests {
     #[test]
     fn a_change_is_read_with_its_rows() {
         let change = |text: &str| Event::new("t").with_value(text).change::<Row>();
-        let read = change(r#"{"op":"u","before":{"id":1},"after":{"id":2},"source":{"ts_ms":5,"table":"orders","lsn":7}}"#);
+        let read =
+            change(r#"{"op":"u","before":{"id":1},"after":{"id":2},"source":{"ts_ms":5,"table":"orders","lsn":7}}"#);
         let read = read.unwrap().unwrap();
         assert_eq!((read.op, read.before, read.after), (Op::Update, Some(Row { id: 1 }), Some(Row { id: 2 })));
         assert_eq!((read.source.ts_ms, read.source.table.as_deref()), (Some(5), Some("orders")));
         let read = change(r#"{"op":"d","before":{"id":1},"after":null}"#).unwrap().unwrap();
-        assert_eq!((read.op, read.before, read.after, read.source.ts_ms), (Op::Delete, Some(Row { id: 1 }), None, None));
+        assert_eq!(
+            (read.op, read.before, read.after, read.source.ts_ms),
+            (Op::Delete, Some(Row { id: 1 }), None, None)
+        );
         assert!(Event::new("t").change::<Row>().unwrap().is_none());
         assert!(change(r#"{"op":"x"}"#).is_err() && change("{}").is_err());
     }
