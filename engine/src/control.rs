@@ -373,10 +373,10 @@ impl Control {
         config.projections.get(projection).unwrap_or(&config.defaults)
     }
 
-    /// How the events of a projection are read.
-    fn decoder(&self, projection: &str) -> Decoder {
+    /// How the events of a projection are read; `is_file` also where they are not the source's.
+    fn decoder(&self, projection: &str, is_file: bool) -> Decoder {
         let settings = self.settings(projection);
-        let is_file = self.shared.config.source == SourceKind::File;
+        let is_file = is_file || self.shared.config.source == SourceKind::File;
         let registry = self.shared.schema_registry.clone();
         Decoder::new(settings.format.clone(), settings.key_format.clone(), registry, is_file)
     }

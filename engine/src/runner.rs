@@ -15,7 +15,7 @@ mod halts;
 mod machine;
 mod status;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -195,6 +195,8 @@ struct Shell {
     machine: Machine,
     lanes: Vec<Lane>,
     chunks: HashMap<ChunkId, ChunkData>,
+    /// Those that wait for their schemas.
+    undecoded: HashSet<ChunkId>,
     reply: Option<StartReply>,
     messages: mpsc::UnboundedSender<Message>,
     /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
@@ -265,6 +267,7 @@ async fn run(
         source,
         machine: Machine::new(limits),
         chunks: HashMap::new(),
+        undecoded: HashSet::new(),
         reply: None,
         messages,
         unapplied: HashMap::new(),
@@ -419,7 +422,7 @@ impl Shell {
             }
             Message::Applied(id, outcome, took) => {
                 self.report.counters.apply_seconds.observe(took.as_secs_f64());
-                self.note_format(outcome.as_ref().err());
+                self.note_format(id, outcome.as_ref().err());
                 let outcome = match outcome {
                     Ok((changes, fault)) => {
                         if let Some(chunk) = self.chunks.get_mut(&id) {
@@ -541,17 +544,23 @@ impl Shell {
         }
     }
 
-    /// What hands events on may wait for the schema registry.
-    fn note_format(&mut self, error: Option<&ApplyError>) {
+    /// What hands events on may wait for the schema registry. Others go on meanwhile, so that each chunk that waits is known.
+    fn note_format(&mut self, id: ChunkId, error: Option<&ApplyError>) {
         match error {
             Some(ApplyError::Format(error)) if error.kind == ErrorKind::Transient => {
+                self.undecoded.insert(id);
                 if self.report.format_trouble.is_none() {
                     tracing::warn!(projection = self.generation.projection, %error, "waiting for the schema registry");
                 }
                 self.report.format_trouble = Some(error.to_string());
                 self.publish();
             }
-            _ => self.report.format_trouble = None,
+            _ => {
+                self.undecoded.remove(&id);
+                if self.undecoded.is_empty() {
+                    self.report.format_trouble = None;
+                }
+            }
         }
     }
 
@@ -574,7 +583,10 @@ impl Shell {
             Action::Take(id, partition, events_max, before) => self.take(id, partition, events_max, before),
             Action::Apply(id) => self.apply(id),
             Action::Fold(id, lane) => self.fold(id, lane),
-            Action::Discard(id) => drop(self.chunks.remove(&id)),
+            Action::Discard(id) => {
+                self.chunks.remove(&id);
+                self.note_format(id, None);
+            }
             Action::Commit(lane, advances) => {
                 self.close_set(lane, advances);
                 self.commit(lane);

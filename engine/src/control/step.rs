@@ -46,9 +46,11 @@ impl Control {
             Some(bytes) => Arc::new(self.load(bytes).await?),
             None => Arc::clone(&running),
         };
+        // Lines that somebody brings are as files are, whatever the source is.
+        let is_file = matches!(events, StepEvents::Lines { .. });
         let (partition, events) = self.events_to_step(&running, events).await?;
         let read = Arc::new(EventBatch { partition: partition.clone(), next_offset: i64::MAX, events });
-        let decoded = self.decoder(projection).decode(&read).await.map_err(|error| unreadable(&error))?;
+        let decoded = self.decoder(projection, is_file).decode(&read).await.map_err(|error| unreadable(&error))?;
         let generation = Generation { projection: projection.to_owned(), number: live.number };
         // Stored rows are only there for tables of the same kind; another build's are shown against nothing.
         let stored = crate::sink::differences(&live.descriptor, plugin.schema()).is_empty();
