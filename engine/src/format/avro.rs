@@ -275,7 +275,49 @@ impl<'a> Decoder<'a> {
         }
         let nodes = self.nodes;
         match nodes.get(node).ok_or("its schema is broken")? {
-            Node::Open => return Err("its schema is broken".to_owned()),
+            Node::Array(items) => {
+                self.out.push("[")?;
+                self.blocks(|decoder, is_first| {
+                    decoder.out.push(if is_first { "" } else { "," })?;
+                    decoder.value(*items, depth + 1)
+                })?;
+                self.out.push("]")?;
+            }
+            Node::Map(values) => {
+                self.out.push("{")?;
+                self.blocks(|decoder, is_first| {
+                    decoder.out.push(if is_first { "" } else { "," })?;
+                    let key = decoder.string()?;
+                    decoder.out.string(key)?;
+                    decoder.out.push(":")?;
+                    decoder.value(*values, depth + 1)
+                })?;
+                self.out.push("}")?;
+            }
+            Node::Union(branches) => {
+                let index = self.long()?;
+                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
+                let branch = branch.ok_or_else(|| format!("branch {index} of a union that has {}", branches.len()))?;
+                self.value(*branch, depth + 1)?;
+            }
+            Node::Record(fields) => {
+                for (index, (name, field)) in fields.iter().enumerate() {
+                    self.out.push(if index == 0 { "{" } else { "," })?;
+                    self.out.push(name)?;
+                    self.value(*field, depth + 1).inspect_err(|_| {
+                        self.path.insert(0, name.trim_matches(['"', ':']).to_owned());
+                    })?;
+                }
+                self.out.push(if fields.is_empty() { "{}" } else { "}" })?;
+            }
+            scalar => self.scalar(scalar)?,
+        }
+        Ok(())
+    }
+
+    /// Values without others inside.
+    fn scalar(&mut self, node: &Node) -> Result<(), String> {
+        match node {
             Node::Null => self.out.push("null")?,
             Node::Boolean => {
                 let word = match self.take(1)? {
@@ -319,41 +361,14 @@ impl<'a> Decoder<'a> {
                 self.out
                     .push(symbol.ok_or_else(|| format!("symbol {index} of an enum that has {}", symbols.len()))?)?;
             }
-            Node::Array(items) => {
-                self.out.push("[")?;
-                self.blocks(|decoder, is_first| {
-                    decoder.out.push(if is_first { "" } else { "," })?;
-                    decoder.value(*items, depth + 1)
-                })?;
-                self.out.push("]")?;
-            }
-            Node::Map(values) => {
-                self.out.push("{")?;
-                self.blocks(|decoder, is_first| {
-                    decoder.out.push(if is_first { "" } else { "," })?;
-                    let key = decoder.string()?;
-                    decoder.out.string(key)?;
-                    decoder.out.push(":")?;
-                    decoder.value(*values, depth + 1)
-                })?;
-                self.out.push("}")?;
-            }
-            Node::Union(branches) => {
-                let index = self.long()?;
-                let branch = usize::try_from(index).ok().and_then(|index| branches.get(index));
-                let branch = branch.ok_or_else(|| format!("branch {index} of a union that has {}", branches.len()))?;
-                self.value(*branch, depth + 1)?;
-            }
-            Node::Record(fields) => {
-                for (index, (name, field)) in fields.iter().enumerate() {
-                    self.out.push(if index == 0 { "{" } else { "," })?;
-                    self.out.push(name)?;
-                    self.value(*field, depth + 1).inspect_err(|_| {
-                        self.path.insert(0, name.trim_matches(['"', ':']).to_owned());
-                    })?;
-                }
-                self.out.push(if fields.is_empty() { "{}" } else { "}" })?;
-            }
+            logical => self.logical(logical)?,
+        }
+        Ok(())
+    }
+
+    /// Values that stand as the text that people write for them.
+    fn logical(&mut self, node: &Node) -> Result<(), String> {
+        match node {
             Node::Decimal(size, scale) => {
                 let bytes = match size {
                     Some(size) => self.take(*size)?,
@@ -364,7 +379,7 @@ impl<'a> Decoder<'a> {
             }
             Node::BigDecimal => {
                 let inner = self.bytes()?;
-                let mut inner = Decoder { nodes, rest: inner, out: Text::new(0), path: Vec::new() };
+                let mut inner = Decoder { nodes: self.nodes, rest: inner, out: Text::new(0), path: Vec::new() };
                 let (digits, scale) = (inner.bytes()?, inner.long()?);
                 let digits = decimal_text(digits, scale)?;
                 self.out.string(&digits)?;
@@ -397,6 +412,7 @@ impl<'a> Decoder<'a> {
                 write!(object, "{{\"months\":{},\"days\":{},\"millis\":{}}}", part(0), part(4), part(8)).ok();
                 self.out.push(&object)?;
             }
+            _ => return Err("its schema is broken".to_owned()),
         }
         Ok(())
     }

@@ -109,9 +109,7 @@ fn schema() -> Schema {
 fn what_is_not_set_is_its_default_or_is_not_there() {
     assert_eq!(
         schema().decode(None, &[0]).unwrap(),
-        concat!(
-            r#"{"order_id":"0","small":0,"flag":false,"single":0.0,"double":0.0,"words":"","raw":"","state":"NEW","lines":[],"stock":{},"numbers":[]}"#
-        )
+        r#"{"order_id":"0","small":0,"flag":false,"single":0.0,"double":0.0,"words":"","raw":"","state":"NEW","lines":[],"stock":{},"numbers":[]}"#
     );
 }
 
