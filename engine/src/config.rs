@@ -16,6 +16,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::format::TopicFormats;
+
 pub use load::{ConfigError, ConfigFile, ConfigProblem, Inputs, Loaded};
 pub use parse::masked_url;
 pub use show::{Shown, schema, show};
@@ -40,6 +42,8 @@ pub struct Config {
     pub kafka: KafkaConfig,
     /// `[file]`
     pub file: FileConfig,
+    /// `[schema_registry]`
+    pub schema_registry: SchemaRegistryConfig,
     /// `[defaults]`: what holds for every projection unless `[projections.NAME]` says otherwise.
     pub defaults: ProjectionConfig,
     /// `[projections.NAME]`, already laid over the defaults.
@@ -110,11 +114,28 @@ pub struct FileConfig {
     pub dir: PathBuf,
 }
 
+/// `[schema_registry]`
+#[derive(Clone, Debug)]
+pub struct SchemaRegistryConfig {
+    /// `http://HOST:PORT` or `https://..`; none without. `SCHEMA_REGISTRY_URL` where the key is not set.
+    pub url: Option<String>,
+    /// For basic authentication.
+    pub username: Option<String>,
+    /// Its password.
+    pub password: Option<Secret>,
+    /// A file with certificates in PEM that are trusted beside the system's.
+    pub ca: Option<PathBuf>,
+}
+
 /// `[defaults]` and `[projections.NAME]`
 #[derive(Clone, Debug, PartialEq)]
 pub struct ProjectionConfig {
     /// What happens to an event at fault. Only `halt` for now.
     pub on_error: OnError,
+    /// `format`: what the values of its topics are written in. Default `auto`.
+    pub format: TopicFormats,
+    /// `key_format`: what their keys are written in. Default `auto`.
+    pub key_format: TopicFormats,
     /// `batch.max_events`: events in one commit. Default 20,000; 1 to 100,000.
     pub batch_events_max: usize,
     /// `limits.memory`: linear memory of one instance. Default 64 MiB.

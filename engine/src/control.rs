@@ -30,6 +30,7 @@ use tokio::sync::{Notify, mpsc, watch as watch_channel};
 use crate::change::Schema;
 use crate::config::{Config, DatabaseConfig, ProjectionConfig, SourceKind};
 use crate::error::ErrorKind;
+use crate::format::{Decoder, FormatError, Registry as SchemaRegistry, RegistrySettings};
 use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError, lower_priority};
 use crate::runner::{ProjectionStatus, State};
 use crate::sink::{PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink};
@@ -53,6 +54,8 @@ pub struct Control {
 struct Shared {
     config: Config,
     host: Host,
+    /// None where none is configured.
+    schema_registry: Option<Arc<SchemaRegistry>>,
     /// None until the database has answered for the first time.
     sink: watch_channel::Sender<Option<Arc<dyn Sink>>>,
     state: Mutex<Supervised>,
@@ -166,12 +169,15 @@ impl Control {
             return Err(StartError { message });
         }
         let host = open_host(&config)?;
+        let schema_registry =
+            schema_registry(&config).map_err(|error| StartError { message: error.to_string() })?.map(Arc::new);
         let background = Background::start()
             .map_err(|error| StartError { message: format!("cannot start a thread for rebuilds: {error}") })?;
         let control = Self {
             shared: Arc::new(Shared {
                 config,
                 host,
+                schema_registry,
                 sink: watch_channel::Sender::new(None),
                 state: Mutex::default(),
                 settled: watch_channel::Sender::new(false),
@@ -374,6 +380,14 @@ impl Control {
         config.projections.get(projection).unwrap_or(&config.defaults)
     }
 
+    /// How the events of a projection are read; `is_file` also where they are not the source's.
+    fn decoder(&self, projection: &str, is_file: bool) -> Decoder {
+        let settings = self.settings(projection);
+        let is_file = is_file || self.shared.config.source == SourceKind::File;
+        let registry = self.shared.schema_registry.clone();
+        Decoder::new(settings.format.clone(), settings.key_format.clone(), registry, is_file)
+    }
+
     /// Compiles bytes with the limits of the projection that they describe.
     async fn load(&self, bytes: Arc<[u8]>) -> Result<Plugin, PluginError> {
         let config = &self.shared.config;
@@ -437,6 +451,24 @@ impl Control {
         let mut sink = self.shared.sink.subscribe();
         sink.wait_for(Option::is_some).await.ok()?.clone()
     }
+}
+
+/// The schema registry that is configured, not asked yet.
+///
+/// # Errors
+/// The file with its certificates cannot be read, or holds none.
+pub fn schema_registry(config: &Config) -> Result<Option<SchemaRegistry>, FormatError> {
+    let settings = &config.schema_registry;
+    let Some(url) = settings.url.clone() else { return Ok(None) };
+    let ca = settings.ca.as_ref().map(|path| std::fs::read(path).map_err(|error| (path, error))).transpose();
+    let ca = ca.map_err(|(path, error)| {
+        let reason = format!("schema_registry.ca: {} cannot be read: {error}", path.display());
+        let remedy = "name a file with certificates in PEM".to_owned();
+        let halt = crate::error::Halt { code: "schema_registry_setting", reason, remedy, at: None };
+        FormatError { kind: ErrorKind::Fatal, halt }
+    })?;
+    let password = settings.password.as_ref().map(|password| password.expose().to_owned());
+    SchemaRegistry::new(RegistrySettings { url, username: settings.username.clone(), password, ca }).map(Some)
 }
 
 fn topics(schema: &Schema) -> Vec<String> {

@@ -2,7 +2,7 @@
 //! applies the row changes that they return to a SQL database in one transaction with the projection's checkpoint.
 //!
 //! To follow one event, read in this order: [`runner`] (what happens next), [`source`] (where it comes from),
-//! [`plugin`] (what it means), [`change`] (how changes fold), [`sink`] (how rows and checkpoint are written).
+//! [`mod@format`] (what its bytes mean), [`plugin`] (what it means), [`change`] (how changes fold), [`sink`] (how rows and checkpoint are written).
 //! Around them: [`event`] and [`checkpoint`] are the vocabulary, [`error`] says what must happen next, [`config`] holds every
 //! option, [`control`] starts and stops projections, [`http`] shows them, [`cli`] is the command `laterna`.
 
@@ -17,6 +17,7 @@ pub mod control;
 mod crash;
 pub mod error;
 pub mod event;
+pub mod format;
 pub mod http;
 pub mod plugin;
 pub mod runner;

@@ -5,9 +5,9 @@
 //! database future is never dropped; WASM has run before a transaction opens.
 //!
 //! ```text
-//! Source::take -> Plugin::apply -> ChangeSet::push_event -> Writer::commit
-//!      ^ restart at the checkpoint          (rows and checkpoint, one transaction) |
-//!      +------------------------------ machine <-----------------------------------+
+//! Source::take -> Decoder::decode -> Plugin::apply -> ChangeSet::push_event -> Writer::commit
+//!      ^ restart at the checkpoint                             (rows and checkpoint, one transaction) |
+//!      +---------------------------------------- machine <--------------------------------------------+
 //! ```
 
 mod bounds;
@@ -15,7 +15,7 @@ mod halts;
 mod machine;
 mod status;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -27,12 +27,13 @@ use crate::change::{Change, ChangeSet, Schema};
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, EventBatch, TopicPartition};
-use crate::plugin::{Applied, EventFault, Plugin, PluginError};
+use crate::format::Decoder;
+use crate::plugin::{Applied, Plugin};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
 
 use bounds::{Allowance, is_enough, limits};
-use halts::{change_halt, event_halt, fault_name, internal_error, plugin_failure, sink_failure};
+use halts::{ApplyError, Fault, change_halt, internal_error, sink_failure};
 use machine::{Action, ChunkId, CommitFailure, Failure, Input, Machine, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
@@ -51,6 +52,8 @@ pub struct Parts {
     pub plugin: Arc<Plugin>,
     /// The file that it was read from.
     pub plugin_file: String,
+    /// What its topics are written in.
+    pub decoder: Decoder,
     /// Which generation it writes; its tables are there.
     pub generation: Generation,
     /// Where its events come from.
@@ -156,7 +159,7 @@ impl Runner {
 /// What a task of the loop reports.
 enum Message {
     Claimed(u64, Result<Vec<Checkpoint>, SinkError>),
-    Applied(ChunkId, Result<Applied, PluginError>, Duration),
+    Applied(ChunkId, Result<(Vec<Vec<Change>>, Option<Fault>), ApplyError>, Duration),
     Committed(usize, Box<dyn Writer>, Box<ChangeSet>, Result<(), CommitError>, Duration),
     Reread(usize, Result<Vec<Checkpoint>, SinkError>),
     Retry(Wait),
@@ -165,7 +168,7 @@ enum Message {
 struct ChunkData {
     batch: Arc<EventBatch>,
     changes: Vec<Vec<Change>>,
-    fault: Option<EventFault>,
+    fault: Option<Fault>,
 }
 
 struct Lane {
@@ -185,6 +188,7 @@ struct Lane {
 
 struct Shell {
     plugin: Arc<Plugin>,
+    decoder: Decoder,
     schema: Arc<Schema>,
     sink: Arc<dyn Sink>,
     generation: Generation,
@@ -192,6 +196,8 @@ struct Shell {
     machine: Machine,
     lanes: Vec<Lane>,
     chunks: HashMap<ChunkId, ChunkData>,
+    /// Those that wait for their schemas.
+    undecoded: HashSet<ChunkId>,
     reply: Option<StartReply>,
     messages: mpsc::UnboundedSender<Message>,
     /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
@@ -214,6 +220,7 @@ struct Report {
     stopped: bool,
     paused: bool,
     source_trouble: Option<String>,
+    format_trouble: Option<String>,
     sink_trouble: Option<String>,
     counters: Counters,
     rate: status::Rate,
@@ -254,12 +261,14 @@ async fn run(
     let mut shell = Shell {
         lanes: (0..limits.writers).map(lane).collect(),
         plugin: parts.plugin,
+        decoder: parts.decoder,
         schema,
         sink: parts.sink,
         generation,
         source,
         machine: Machine::new(limits),
         chunks: HashMap::new(),
+        undecoded: HashSet::new(),
         reply: None,
         messages,
         unapplied: HashMap::new(),
@@ -414,15 +423,16 @@ impl Shell {
             }
             Message::Applied(id, outcome, took) => {
                 self.report.counters.apply_seconds.observe(took.as_secs_f64());
+                self.note_format(id, outcome.as_ref().err());
                 let outcome = match outcome {
-                    Ok(applied) => {
+                    Ok((changes, fault)) => {
                         if let Some(chunk) = self.chunks.get_mut(&id) {
-                            chunk.changes = applied.changes;
-                            chunk.fault = applied.fault;
+                            chunk.changes = changes;
+                            chunk.fault = fault;
                         }
                         Ok(())
                     }
-                    Err(error) => Err(plugin_failure(&error)),
+                    Err(error) => Err(error.failure()),
                 };
                 self.input(Input::Applied(id, outcome));
             }
@@ -535,6 +545,26 @@ impl Shell {
         }
     }
 
+    /// What hands events on may wait for the schema registry. Others go on meanwhile, so that each chunk that waits is known.
+    fn note_format(&mut self, id: ChunkId, error: Option<&ApplyError>) {
+        match error {
+            Some(ApplyError::Format(error)) if error.kind == ErrorKind::Transient => {
+                self.undecoded.insert(id);
+                if self.report.format_trouble.is_none() {
+                    tracing::warn!(projection = self.generation.projection, %error, "waiting for the schema registry");
+                }
+                self.report.format_trouble = Some(error.to_string());
+                self.publish();
+            }
+            _ => {
+                self.undecoded.remove(&id);
+                if self.undecoded.is_empty() {
+                    self.report.format_trouble = None;
+                }
+            }
+        }
+    }
+
     fn execute(&mut self, action: Action) {
         match action {
             Action::Claim(id, bounds) => self.claim(id, bounds),
@@ -554,7 +584,10 @@ impl Shell {
             Action::Take(id, partition, events_max, before) => self.take(id, partition, events_max, before),
             Action::Apply(id) => self.apply(id),
             Action::Fold(id, lane) => self.fold(id, lane),
-            Action::Discard(id) => drop(self.chunks.remove(&id)),
+            Action::Discard(id) => {
+                self.chunks.remove(&id);
+                self.note_format(id, None);
+            }
             Action::Commit(lane, advances) => {
                 self.close_set(lane, advances);
                 self.commit(lane);
@@ -639,12 +672,12 @@ impl Shell {
 
     fn apply(&self, id: ChunkId) {
         let Some(chunk) = self.chunks.get(&id) else { return };
-        let (plugin, batch) = (Arc::clone(&self.plugin), Arc::clone(&chunk.batch));
+        let (plugin, decoder, batch) = (Arc::clone(&self.plugin), self.decoder.clone(), Arc::clone(&chunk.batch));
         let messages = self.messages.clone();
         tokio::spawn(
             async move {
                 let begun = Instant::now();
-                let outcome = plugin.apply(&batch).await;
+                let outcome = decode_and_apply(&decoder, &plugin, &batch).await;
                 messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
             }
             .boxed(),
@@ -674,8 +707,8 @@ impl Shell {
         if fault.is_none()
             && let (Some(reason), Some(event)) = (&chunk.fault, events.get(folded))
         {
-            *self.report.counters.faults.entry(fault_name(reason.kind)).or_default() += 1;
-            fault = Some(event_halt(partition, event, reason));
+            *self.report.counters.faults.entry(reason.name()).or_default() += 1;
+            fault = Some(reason.halt(partition, event));
         }
         lane.open_events += folded;
         lane.open_timestamps.extend(events.first().map(|event| event.timestamp_ms));
@@ -744,6 +777,18 @@ impl Shell {
         let partitions: Vec<PartitionStatus> = partitions.collect();
         self.report.publish(&self.generation, partitions, self.machine.is_quiet());
     }
+}
+
+/// The changes of the events in front of the first that is at fault, and what is wrong with that one.
+async fn decode_and_apply(
+    decoder: &Decoder,
+    plugin: &Plugin,
+    batch: &Arc<EventBatch>,
+) -> Result<(Vec<Vec<Change>>, Option<Fault>), ApplyError> {
+    let decoded = decoder.decode(batch).await.map_err(ApplyError::Format)?;
+    let Applied { changes, fault } = plugin.apply(&decoded.batch).await.map_err(ApplyError::Plugin)?;
+    // What the plugin refuses stands in front of what could not be handed to it.
+    Ok((changes, fault.map(Fault::Plugin).or(decoded.fault.map(Fault::Format))))
 }
 
 fn now_ms() -> i64 {

@@ -16,6 +16,7 @@ pub mod observer;
 pub mod oracle;
 pub mod proxy;
 pub mod random;
+pub mod registry;
 pub mod services;
 pub mod sql;
 pub mod wait;

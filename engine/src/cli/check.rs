@@ -79,6 +79,7 @@ pub(super) async fn look(loaded: Loaded, connect: bool, findings: &mut Findings)
             SourceKind::Kafka => broker(&config, topics, findings).await,
             SourceKind::File => folders(&config.file.dir, &topics, findings),
         }
+        registry(&config, findings).await;
     }
     Ok(())
 }
@@ -189,6 +190,19 @@ async fn broker(config: &Config, topics: Vec<String>, findings: &mut Findings) {
         Ok(answer) => answer.lines().for_each(|line| findings.well("kafka", line)),
         Err(error) if error.kind == ErrorKind::Transient => findings.unhealthy("kafka", &error.to_string()),
         Err(error) => findings.failed("kafka", &error.to_string()),
+    }
+}
+
+async fn registry(config: &Config, findings: &mut Findings) {
+    let answer = match control::schema_registry(config) {
+        Ok(None) => return,
+        Ok(Some(registry)) => registry.probe().await,
+        Err(error) => Err(error),
+    };
+    match answer {
+        Ok(answer) => findings.well("schema registry", &answer),
+        Err(error) if error.kind == ErrorKind::Transient => findings.unhealthy("schema registry", &error.to_string()),
+        Err(error) => findings.failed("schema registry", &error.to_string()),
     }
 }
 

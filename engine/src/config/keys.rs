@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use super::{
     Config, DatabaseConfig, FileConfig, HttpConfig, KafkaConfig, MetricsConfig, OnChange, OnError, ProjectionConfig,
-    Secret, SourceKind, parse,
+    SchemaRegistryConfig, Secret, SourceKind, parse,
 };
+use crate::format::{Format, TopicFormats, check_registry_url};
 
 /// One option of `T`.
 pub(super) struct Key<T> {
@@ -50,6 +51,11 @@ pub(super) enum Kind<T> {
     Choice {
         values: &'static [&'static str],
         set: fn(&mut T, &str) -> Result<(), String>,
+    },
+    /// One of these for all topics, or a table of topics; in a variable or an argument `TOPIC=WORD` with commas between them.
+    Topics {
+        formats: &'static [Format],
+        get: fn(&mut T) -> &mut TopicFormats,
     },
     /// Texts; in a variable or an argument with commas between them.
     List(fn(&mut T, Vec<String>) -> Result<(), String>),
@@ -227,7 +233,55 @@ pub(super) const KEYS: &[Key<Config>] = &[
         env: &[],
         meaning: "The folder with TOPIC/PARTITION.jsonl, for source = \"file\".",
     },
+    Key {
+        path: "schema_registry.url",
+        kind: Kind::Text(|config, text| {
+            let text = text.trim().to_owned();
+            if !text.is_empty() {
+                check_registry_url(&text)?;
+            }
+            config.schema_registry.url = Some(text).filter(|text| !text.is_empty());
+            Ok(())
+        }),
+        default: "",
+        env: &["SCHEMA_REGISTRY_URL"],
+        meaning: "http://HOST:PORT of a schema registry (Confluent's API), for Avro and Protobuf; empty for none.",
+    },
+    Key {
+        path: "schema_registry.username",
+        kind: Kind::Text(|config, text| {
+            config.schema_registry.username = Some(text).filter(|text| !text.is_empty());
+            Ok(())
+        }),
+        default: "",
+        env: &[],
+        meaning: "Name for the registry's basic authentication; empty for none.",
+    },
+    Key {
+        path: "schema_registry.password",
+        kind: Kind::Secret(|config, secret| {
+            config.schema_registry.password = Some(secret).filter(|secret| !secret.expose().is_empty());
+            Ok(())
+        }),
+        default: "",
+        env: &[],
+        meaning: "Password for the registry's basic authentication.",
+    },
+    Key {
+        path: "schema_registry.ca",
+        kind: Kind::Text(|config, text| {
+            config.schema_registry.ca = Some(PathBuf::from(text)).filter(|path| !path.as_os_str().is_empty());
+            Ok(())
+        }),
+        default: "",
+        env: &[],
+        meaning: "File with certificates in PEM that are trusted for the registry beside the system's; empty for none.",
+    },
 ];
+
+/// What keys can be written in: no CloudEvent is a key.
+const KEY_FORMATS: &[Format] =
+    &[Format::Auto, Format::Json, Format::Bytes, Format::Debezium, Format::Avro, Format::Protobuf];
 
 /// The options of a projection, below `defaults` and `projections.NAME`.
 pub(super) const PROJECTION_KEYS: &[Key<ProjectionConfig>] = &[
@@ -243,6 +297,20 @@ pub(super) const PROJECTION_KEYS: &[Key<ProjectionConfig>] = &[
         default: "halt",
         env: &[],
         meaning: "What happens to an event at fault: the projection halts at it.",
+    },
+    Key {
+        path: "format",
+        kind: Kind::Topics { formats: &Format::ALL, get: |config| &mut config.format },
+        default: "auto",
+        env: &[],
+        meaning: "What the values of its topics are written in; a table for single topics: { orders = \"avro\" }.",
+    },
+    Key {
+        path: "key_format",
+        kind: Kind::Topics { formats: KEY_FORMATS, get: |config| &mut config.key_format },
+        default: "auto",
+        env: &[],
+        meaning: "What the keys of its topics are written in; a table for single topics: { orders = \"avro\" }.",
     },
     Key {
         path: "batch.max_events",
@@ -389,8 +457,11 @@ pub(super) fn blank() -> Config {
             properties: BTreeMap::new(),
         },
         file: FileConfig { dir: PathBuf::new() },
+        schema_registry: SchemaRegistryConfig { url: None, username: None, password: None, ca: None },
         defaults: ProjectionConfig {
             on_error: OnError::Halt,
+            format: TopicFormats::default(),
+            key_format: TopicFormats::default(),
             batch_events_max: 1,
             memory_bytes_max: 0,
             call_time_max: Duration::ZERO,
@@ -445,6 +516,10 @@ impl<T> Key<T> {
                 set(target, text)?;
                 text.to_owned()
             }
+            Kind::Topics { formats, get } => {
+                set_topics(get(target), text, formats)?;
+                text.to_owned()
+            }
             Kind::List(set) => {
                 let items = text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(str::to_owned);
                 set(target, items.collect())?;
@@ -469,6 +544,34 @@ fn unknown_choice(text: &str, values: &[&str]) -> String {
     }
     let values = values.iter().map(|value| format!("{value:?}")).collect::<Vec<_>>().join(" or ");
     format!("{text:?} is not known; write {values}")
+}
+
+/// One word holds for all topics; topics with words are laid over what there is.
+fn set_topics(target: &mut TopicFormats, text: &str, formats: &[Format]) -> Result<(), String> {
+    let named = |word: &str| {
+        let found = Format::named(word).filter(|format| formats.contains(format));
+        found.ok_or_else(|| unknown_format(word, formats))
+    };
+    if !text.contains('=') {
+        *target = TopicFormats { all: named(text.trim())?, topics: BTreeMap::new() };
+        return Ok(());
+    }
+    for pair in text.split(',') {
+        let (topic, word) = pair.split_once('=').ok_or_else(|| format!("{pair:?} is not TOPIC=WORD"))?;
+        target.topics.insert(topic.trim().to_owned(), named(word.trim())?);
+    }
+    Ok(())
+}
+
+fn unknown_format(word: &str, formats: &[Format]) -> String {
+    let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+    if word == Format::CloudEvents.name() {
+        return format!("a key is no CloudEvent; write one of {}", names.join(", "));
+    }
+    let likeness = |name: &&str| strsim::normalized_damerau_levenshtein(&word.to_lowercase(), name);
+    let best = names.iter().map(|name| (likeness(name), *name)).max_by(|a, b| a.0.total_cmp(&b.0));
+    let meant = best.filter(|(likeness, _)| *likeness >= 0.5).map(|(_, name)| format!("; did you mean {name:?}?"));
+    format!("{word:?} is not known; write one of {}{}", names.join(", "), meant.unwrap_or_default())
 }
 
 fn path(target: &mut PathBuf, text: String) -> Result<(), String> {

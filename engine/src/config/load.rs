@@ -11,6 +11,7 @@ use super::keys::{self, KEYS, Key, Kind, PROJECTION_KEYS, PROPERTIES, PROPERTY_V
 use super::show::Shown;
 use super::tokens::{self, TokenConfig, TokenRole};
 use super::{Config, ProjectionConfig, Secret, parse};
+use crate::format::Format;
 
 /// The file that is read where none is named, if it exists.
 const FILE_DEFAULT: &str = "laterna.toml";
@@ -173,6 +174,17 @@ fn is_list(path: &str) -> bool {
     KEYS.iter().any(|key| key.path == path && matches!(key.kind, Kind::List(_)))
 }
 
+fn is_topics(path: &str) -> bool {
+    let rest = match path.split_once('.') {
+        Some(("defaults", rest)) => Some(rest),
+        Some(("projections", rest)) => rest.split_once('.').map(|(_, rest)| rest),
+        _ => None,
+    };
+    rest.is_some_and(|rest| {
+        PROJECTION_KEYS.iter().any(|key| key.path == rest && matches!(key.kind, Kind::Topics { .. }))
+    })
+}
+
 fn is_section(path: &str) -> bool {
     let is_below = |parent: &str, key: &str| {
         parent.is_empty() || key.strip_prefix(parent).is_some_and(|rest| rest.starts_with('.'))
@@ -206,7 +218,18 @@ fn suggestion(path: &str) -> Option<String> {
     let candidates: Vec<String> = if rest {
         PROJECTION_KEYS.iter().map(|key| format!("{prefix}{}", key.path)).collect()
     } else {
-        let sections = ["http", TOKENS, "metrics", "database", "kafka", PROPERTIES, "file", "defaults", "projections"];
+        let sections = [
+            "http",
+            TOKENS,
+            "metrics",
+            "database",
+            "kafka",
+            PROPERTIES,
+            "file",
+            "schema_registry",
+            "defaults",
+            "projections",
+        ];
         KEYS.iter().map(|key| key.path).chain(sections).map(str::to_owned).collect()
     };
     let last = |path: &str| path.rsplit('.').next().unwrap_or_default().to_owned();
@@ -377,6 +400,7 @@ impl Reader<'_> {
         };
         match place {
             _ if referable => self.reference(path, origin, table),
+            _ if is_topics(path) => self.topics(path, origin, table),
             Some(Place::Property) => self.table(file, path, table),
             Some(_) => self.problem(origin, path, "takes one value, not a table"),
             None if is_section(path) => {
@@ -386,6 +410,24 @@ impl Reader<'_> {
                 self.table(file, path, table);
             }
             None => self.unknown(origin, path),
+        }
+    }
+
+    /// A table of topics, as one text with commas.
+    fn topics(&mut self, path: &str, origin: &str, table: &DeTable<'_>) {
+        let mut pairs = Vec::new();
+        for (topic, word) in table {
+            let topic = topic.get_ref();
+            match word.get_ref().as_str() {
+                Some(word) if !topic.contains([',', '=']) => pairs.push(format!("{topic}={word}")),
+                _ => {
+                    let hint = "takes a word, or a table of topics with a word each; a topic with a dot in its name stands in quotes: { \"shop.orders\" = \"avro\" }";
+                    return self.problem(origin, path, hint);
+                }
+            }
+        }
+        if !pairs.is_empty() {
+            self.scalar(path, GivenKind::Text, &pairs.join(","), origin.to_owned());
         }
     }
 
@@ -516,6 +558,7 @@ impl Reader<'_> {
             config.http.tokens = tokens;
         }
         self.check_whole(&config, given.get("http.listen"), are_tokens_given);
+        self.check_formats(&config, &given);
         (config, shown)
     }
 
@@ -537,6 +580,25 @@ impl Reader<'_> {
                 self.problem(origin, &path, "what its reference holds is no valid value of this key");
             }
             Err(message) => self.problem(origin, &path, message),
+        }
+    }
+
+    /// What cannot be read without a schema registry.
+    fn check_formats(&mut self, config: &Config, given: &BTreeMap<String, Given>) {
+        let registry = &config.schema_registry;
+        if registry.url.is_some() || self.problems.iter().any(|problem| problem.key.starts_with("schema_registry.")) {
+            return;
+        }
+        for (path, value) in given.iter().filter(|(path, _)| is_topics(path)) {
+            let formats = Format::ALL.into_iter().filter(|format| format.needs_registry());
+            let is_named = |format: &Format| value.text.split([',', '=']).any(|word| word.trim() == format.name());
+            if let Some(format) = formats.into_iter().find(is_named) {
+                let message = format!(
+                    "{:?} is read with the schemas of a registry, and none is named: set schema_registry.url, or SCHEMA_REGISTRY_URL",
+                    format.name()
+                );
+                self.problem(&value.origin, path, message);
+            }
         }
     }
 
@@ -562,7 +624,7 @@ fn wrong_type<T>(kind: &Kind<T>, given: GivenKind) -> Option<&'static str> {
     match (kind, given) {
         (_, Untyped) => None,
         // A bare number as a size or duration gets the message about its unit.
-        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. } | Kind::List(_), Text)
+        (Kind::Text(_) | Kind::Secret(_) | Kind::Choice { .. } | Kind::Topics { .. } | Kind::List(_), Text)
         | (Kind::Size { .. } | Kind::Time { .. }, Text | Integer) => None,
         (Kind::Integer { .. }, Integer) | (Kind::Boolean(_), Boolean) => None,
         (Kind::Integer { .. }, Text | Float | Boolean) => Some("takes a whole number, without quotes"),

@@ -299,3 +299,80 @@ fn bad_tokens_say_what_is_right_and_show_nothing() {
     let text = problems("", &[("LATERNA__HTTP__TOKENS", TOKEN)], &["http.tokens=x"]);
     assert!(text.matches("stands in the file only").count() == 2 && !text.contains(CANARY), "{text}");
 }
+
+#[test]
+fn formats_are_words_or_tables_of_topics_laid_over_the_defaults() {
+    use crate::format::Format;
+    let toml = r#"
+        [schema_registry]
+        url = "https://registry:8081/base"
+        username = "me"
+        password = { env = "SR_PASSWORD" }
+        ca = "ca.pem"
+        [defaults]
+        format = "json"
+        [defaults.key_format]
+        orders = "avro"
+        [projections.p]
+        format = { orders = "avro", "shop.refunds" = "debezium" }
+        [projections.q]
+        key_format = "bytes"
+    "#;
+    let config = load(toml, &[("SR_PASSWORD", "hunter2")], &[]).unwrap().config;
+    assert_eq!(config.schema_registry.url.as_deref(), Some("https://registry:8081/base"));
+    assert_eq!(config.schema_registry.password.as_ref().map(Secret::expose), Some("hunter2"));
+    let (p, q) = (&config.projections["p"], &config.projections["q"]);
+    let of = |topic| (p.format.of(topic), p.key_format.of(topic), q.format.of(topic), q.key_format.of(topic));
+    assert_eq!(of("orders"), (Format::Avro, Format::Avro, Format::Json, Format::Bytes));
+    assert_eq!(of("shop.refunds"), (Format::Debezium, Format::Auto, Format::Json, Format::Bytes));
+    assert_eq!(of("other"), (Format::Json, Format::Auto, Format::Json, Format::Bytes));
+    let env = [("SCHEMA_REGISTRY_URL", "http://r:1"), ("LATERNA__PROJECTIONS__P__FORMAT", "orders=protobuf, x=bytes")];
+    let config = load("", &env, &["defaults.format=auto"]).unwrap().config;
+    assert_eq!(config.schema_registry.url.as_deref(), Some("http://r:1"));
+    let format = &config.projections["p"].format;
+    assert_eq!((format.of("orders"), format.of("x"), format.of("y")), (Format::Protobuf, Format::Bytes, Format::Auto));
+    assert_eq!(load("", &[], &[]).unwrap().config.schema_registry.url, None);
+}
+
+#[test]
+fn formats_that_cannot_be_say_what_is_right() {
+    for (toml, words) in [
+        ("[defaults]\nformat = \"avor\"", "did you mean \"avro\"?"),
+        ("[defaults]\nformat = \"xml\"", "write one of auto, json, bytes, cloudevents, debezium, avro, protobuf"),
+        ("[defaults]\nkey_format = \"cloudevents\"", "a key is no CloudEvent"),
+        ("[defaults]\nformat = { a = 1 }", "a table of topics"),
+        ("[defaults]\nformat = { a.b = \"json\" }", "stands in quotes"),
+        ("[defaults]\nformat = 1", "text in quotes"),
+        ("[defaults]\nformat = \"avro\"", "set schema_registry.url, or SCHEMA_REGISTRY_URL"),
+        (
+            "[projections.p]\nkey_format = { a = \"protobuf\" }",
+            "projections.p.key_format: \"protobuf\" is read with the schemas",
+        ),
+        ("[schema_registry]\nurl = \"registry:8081\"", "write it as \"http://HOST:8081\""),
+        ("[schema_registry]\nurl = \"http://u:hunter2@r\"", "schema_registry.username"),
+        ("[schema_registry]\nurk = \"http://r\"", "schema_registry.url"),
+        ("[defaults]\nformats = \"json\"", "defaults.format"),
+    ] {
+        let problems = problems(toml, &[], &[]);
+        assert!(problems.contains(words), "{toml}: {problems}");
+        assert!(!problems.contains("hunter2"), "{problems}");
+    }
+}
+
+#[test]
+fn what_the_page_on_formats_shows_is_read() {
+    let page = include_str!("../../../docs/plugins/formats.md");
+    let blocks: Vec<&str> = page.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert_eq!(blocks.len(), 1);
+    let config = load(blocks[0], &[], &[]).unwrap().config;
+    assert_eq!(config.projections["orders"].format.of("shop.customers").name(), "debezium");
+    let env = [
+        ("SCHEMA_REGISTRY_URL", "http://r"),
+        ("LATERNA__PROJECTIONS__ORDERS__FORMAT", "orders=avro,payments=cloudevents"),
+    ];
+    assert!(page.contains(&format!("{}={}", env[1].0, env[1].1)));
+    assert_eq!(load("", &env, &[]).unwrap().config.projections["orders"].format.of("payments").name(), "cloudevents");
+    for format in crate::format::Format::ALL {
+        assert!(page.contains(&format!("`{}`", format.name())), "{format:?}");
+    }
+}

@@ -160,6 +160,13 @@ fn leaf<T>(key: &Key<T>) -> Value {
             bounds(parse::show_duration(*min), parse::show_duration(*max)),
         ),
         Kind::Choice { values, .. } => (json!({ "enum": values }), key.meaning.to_owned()),
+        Kind::Topics { formats, .. } => {
+            let names: Vec<&str> = formats.iter().map(|format| format.name()).collect();
+            let one = json!({ "enum": names });
+            let table =
+                json!({ "type": "object", "additionalProperties": one, "description": "By the name of the topic." });
+            (json!({ "anyOf": [one, table] }), key.meaning.to_owned())
+        }
     };
     let mut extra = Map::new();
     let environment = key.env.iter().map(|name| format!(" {name}")).collect::<String>();

@@ -13,6 +13,7 @@ use crate::change::{Change, CheckedChange, Key, Rows, Schema, ShapeKind, Value, 
 use crate::checkpoint::{Checkpoint, Generation};
 use crate::config::SourceKind;
 use crate::event::{Event, EventBatch, TopicPartition};
+use crate::format::FormatError;
 use crate::plugin::Plugin;
 use crate::sink::{RebuildState, Sink, TableDifference};
 use crate::source::{FileSource, Source as _, SourceEvent, kafka_range, parse_line};
@@ -45,19 +46,26 @@ impl Control {
             Some(bytes) => Arc::new(self.load(bytes).await?),
             None => Arc::clone(&running),
         };
+        // Lines that somebody brings are as files are, whatever the source is.
+        let is_file = matches!(events, StepEvents::Lines { .. });
         let (partition, events) = self.events_to_step(&running, events).await?;
+        let read = Arc::new(EventBatch { partition: partition.clone(), next_offset: i64::MAX, events });
+        let decoded = self.decoder(projection, is_file).decode(&read).await.map_err(|error| unreadable(&error))?;
         let generation = Generation { projection: projection.to_owned(), number: live.number };
         // Stored rows are only there for tables of the same kind; another build's are shown against nothing.
         let stored = crate::sink::differences(&live.descriptor, plugin.schema()).is_empty();
         let mut tables = Overlay::new(plugin.schema(), stored.then_some((sink, &generation)));
         let mut report = StepReport { plugin_digest: plugin.digest().to_owned(), events: Vec::new() };
-        for event in events {
-            let stepped = tables.step(&plugin, &partition, event).await?;
+        for event in &decoded.batch.events {
+            let stepped = tables.step(&plugin, &partition, event.clone()).await?;
             let is_at_fault = stepped.fault.is_some();
             report.events.push(stepped);
             if is_at_fault {
-                break;
+                return Ok(report);
             }
+        }
+        if let (Some(fault), Some(event)) = (decoded.fault, read.events.get(decoded.batch.events.len())) {
+            report.events.push(SteppedEvent { fault: Some(fault.reason), ..nothing_changed(&partition, event) });
         }
         Ok(report)
     }
@@ -295,15 +303,7 @@ impl<'a> Overlay<'a> {
         partition: &TopicPartition,
         event: Event,
     ) -> Result<SteppedEvent, ControlError> {
-        let mut stepped = SteppedEvent {
-            topic: partition.topic.to_string(),
-            partition: partition.partition,
-            offset: event.offset,
-            key: event.key_for_people(),
-            changes: Vec::new(),
-            rows: Vec::new(),
-            fault: None,
-        };
+        let mut stepped = nothing_changed(partition, &event);
         let next_offset = event.offset + 1;
         let batch = Arc::new(EventBatch { partition: partition.clone(), events: vec![event], next_offset });
         let applied = plugin.apply(&batch).await?;
@@ -407,6 +407,27 @@ impl<'a> Overlay<'a> {
             object.extend(resolved.rest.iter().map(name).zip(row.iter().map(Value::to_json)));
         }
         Json::Object(object)
+    }
+}
+
+fn nothing_changed(partition: &TopicPartition, event: &Event) -> SteppedEvent {
+    SteppedEvent {
+        topic: partition.topic.to_string(),
+        partition: partition.partition,
+        offset: event.offset,
+        key: event.key_for_people(),
+        changes: Vec::new(),
+        rows: Vec::new(),
+        fault: None,
+    }
+}
+
+fn unreadable(error: &FormatError) -> ControlError {
+    ControlError {
+        kind: ControlErrorKind::Unavailable,
+        code: error.halt.code,
+        message: error.to_string(),
+        subject: None,
     }
 }
 

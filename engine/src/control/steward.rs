@@ -238,6 +238,7 @@ impl Control {
             make_source: self.make_source(&plugin, *number, wish.pace),
             plugin: if bulk { Arc::new(plugin.in_background()) } else { Arc::clone(&plugin) },
             plugin_file: wish.file.clone(),
+            decoder: self.decoder(projection, false),
             generation: Generation { projection: projection.clone(), number: *number },
             sink: Arc::clone(sink),
             batch_events_max: settings.batch_events_max,

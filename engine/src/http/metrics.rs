@@ -329,7 +329,12 @@ fn work(encoder: &mut DescriptorEncoder<'_>, projections: &[ProjectionView]) -> 
     let faults = by_label(projections, "kind", |projection| {
         Box::new(projection.status.counters.faults.iter().map(|(kind, n)| ((*kind).to_owned(), *n)))
     });
-    counters(encoder, "laterna_wasm_traps", "Faults of events by kind: rejected, halted, trapped, invalid.", faults)?;
+    counters(
+        encoder,
+        "laterna_wasm_traps",
+        "Faults of events by kind: rejected, halted, trapped, invalid, undecodable.",
+        faults,
+    )?;
     let histogram = |encoder: &mut _, name, help, of_counters: fn(&ProjectionView) -> &Histogram| {
         histograms(encoder, name, help, projections.iter().map(|projection| (of(projection), of_counters(projection))))
     };

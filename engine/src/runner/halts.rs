@@ -3,6 +3,7 @@
 use super::machine::Failure;
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, TopicPartition};
+use crate::format::{FormatError, Undecodable};
 use crate::plugin::{EventFault, EventFaultKind, PluginError};
 use crate::sink::SinkError;
 
@@ -20,7 +21,56 @@ pub(super) fn sink_failure(error: &SinkError) -> Failure {
     Failure { kind: error.kind, halt: sink_halt(error) }
 }
 
-pub(super) fn plugin_failure(error: &PluginError) -> Failure {
+/// Why a chunk has no outcome.
+#[derive(Debug)]
+pub(super) enum ApplyError {
+    /// Its schemas cannot be had.
+    Format(FormatError),
+    /// The sandbox failed.
+    Plugin(PluginError),
+}
+
+impl ApplyError {
+    pub(super) fn failure(self) -> Failure {
+        match self {
+            Self::Format(error) => Failure { kind: error.kind, halt: error.halt },
+            Self::Plugin(error) => plugin_failure(&error),
+        }
+    }
+}
+
+/// What is wrong with one event.
+#[derive(Debug)]
+pub(super) enum Fault {
+    /// It cannot be handed to the plugin.
+    Format(Undecodable),
+    /// The plugin's word, or what it did.
+    Plugin(EventFault),
+}
+
+impl Fault {
+    /// The name that metrics count it under.
+    pub(super) fn name(&self) -> &'static str {
+        match self {
+            Self::Format(_) => "undecodable",
+            Self::Plugin(fault) => fault_name(fault.kind),
+        }
+    }
+
+    pub(super) fn halt(&self, partition: &TopicPartition, event: &Event) -> Halt {
+        match self {
+            Self::Format(Undecodable { reason, remedy }) => Halt {
+                code: "event_undecodable",
+                reason: reason.clone(),
+                remedy: remedy.clone(),
+                at: at(partition, event),
+            },
+            Self::Plugin(fault) => event_halt(partition, event, fault),
+        }
+    }
+}
+
+fn plugin_failure(error: &PluginError) -> Failure {
     let remedy = "mend the plugin and put the build into plugins/, or raise the limit that the message names and restart the engine".to_owned();
     Failure { kind: error.kind, halt: Halt { code: error.code, reason: error.message.clone(), remedy, at: None } }
 }
@@ -30,7 +80,7 @@ pub(super) fn internal_error(error: &impl std::fmt::Display) -> Halt {
     Halt { code: "internal_error", reason: error.to_string(), remedy, at: None }
 }
 
-pub(super) fn fault_name(kind: EventFaultKind) -> &'static str {
+fn fault_name(kind: EventFaultKind) -> &'static str {
     match kind {
         EventFaultKind::Rejected => "rejected",
         EventFaultKind::Halted => "halted",
@@ -39,7 +89,7 @@ pub(super) fn fault_name(kind: EventFaultKind) -> &'static str {
     }
 }
 
-pub(super) fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
+fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
     Some(HaltAt {
         topic: partition.topic.to_string(),
         partition: partition.partition,
@@ -48,7 +98,7 @@ pub(super) fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
     })
 }
 
-pub(super) fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
+fn event_halt(partition: &TopicPartition, event: &Event, fault: &EventFault) -> Halt {
     let (code, remedy) = match fault.kind {
         EventFaultKind::Rejected => (
             "event_rejected",

@@ -300,6 +300,7 @@ impl Report {
             stopped: false,
             paused: false,
             source_trouble: None,
+            format_trouble: None,
             sink_trouble: None,
             counters: Counters::default(),
             rate: Rate::default(),
@@ -319,7 +320,8 @@ impl Report {
             self.last_sum = sum;
             self.last_progress = Instant::now();
         }
-        let waiting = self.sink_trouble.clone().or_else(|| self.source_trouble.clone());
+        let waiting =
+            [&self.sink_trouble, &self.source_trouble, &self.format_trouble].into_iter().find_map(Clone::clone);
         let state = if self.halt.is_some() {
             State::Halted
         } else if self.stopped {

@@ -175,6 +175,46 @@ struct laterna_decimal laterna_as_decimal(laterna_json json);
 // Its source text, as it stands in the event: for columns of type json, numbers with all their digits.
 laterna_str laterna_source(laterna_json json);
 
+// ---- Envelopes ----
+//
+// Where the projection's `format` is "cloudevents" or "debezium", the engine hands every event over as one JSON text, however it was
+// written. A tombstone is a reject here, too: ask laterna_is_tombstone first.
+
+// A CloudEvent. `subject` and `time` (RFC 3339: laterna_micros_of) may be without `at`, `data` may be nothing.
+typedef struct laterna_cloud_event {
+    laterna_str type, source, id, subject, time;
+    laterna_json data;
+} laterna_cloud_event;
+static inline laterna_cloud_event laterna_cloud_event_of(const laterna_event *event, laterna_changes *changes) {
+    laterna_json json = laterna_json_of(event, changes), none = { 0, 0 };
+    laterna_cloud_event it = {
+        laterna_get_text(json, "type"), laterna_get_text(json, "source"), laterna_get_text(json, "id"),
+        laterna_get_text_or_null(json, "subject"), laterna_get_text_or_null(json, "time"),
+        laterna_has(json, "data") ? laterna_get(json, "data") : none,
+    };
+    return it;
+}
+
+// A change that Debezium saw. `op`: c create, r read in a snapshot, u update, d delete, t truncate, m message; 0 where it has none.
+// `before` and `after` are nothing where there is no such row. `ts_ms`: when the database made it, in milliseconds since 1970; -1: not told.
+typedef struct laterna_row_change {
+    char op;
+    laterna_json before, after;
+    int64_t ts_ms;
+} laterna_row_change;
+static inline laterna_row_change laterna_row_change_of(const laterna_event *event, laterna_changes *changes) {
+    laterna_json json = laterna_json_of(event, changes), none = { 0, 0 };
+    laterna_str op = laterna_get_text(json, "op");
+    laterna_json source = laterna_has(json, "source") ? laterna_get(json, "source") : none;
+    laterna_row_change it = {
+        op.size == 1 ? op.at[0] : (char)0,
+        laterna_has(json, "before") ? laterna_get_object(json, "before") : none,
+        laterna_has(json, "after") ? laterna_get_object(json, "after") : none,
+        laterna_has(source, "ts_ms") ? laterna_get_integer(source, "ts_ms") : -1,
+    };
+    return it;
+}
+
 // ---- Values of columns ----
 //
 // Each type of column has a function here, and a struct of the same name that a field of a change takes. `{0}`, and a

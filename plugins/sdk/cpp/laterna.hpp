@@ -118,6 +118,22 @@ private:
     laterna_changes *changes_;
 };
 
+// A CloudEvent: wants format = "cloudevents" for the topic.
+struct CloudEvent {
+    std::string_view type, source, id;
+    // What it is about, and when it happened (RFC 3339).
+    std::optional<std::string_view> subject, time;
+    std::optional<Json> data;
+};
+// A change that Debezium saw: wants format = "debezium" for the topic.
+struct RowChange {
+    // c create, r read in a snapshot, u update, d delete, t truncate, m message; 0 where it has none.
+    char op;
+    std::optional<Json> before, after;
+    // When the database made it, in milliseconds since 1970.
+    std::optional<int64_t> ts_ms;
+};
+
 // One record of a topic.
 class Event {
 public:
@@ -137,8 +153,19 @@ public:
     std::optional<std::string_view> header(const char *name) const { return maybe(laterna_header(event_, name)); }
     // The value as JSON. A reject where it is a tombstone, not UTF-8 or not JSON.
     Json json() const { return { changes_, laterna_json_of(event_, changes_) }; }
+    // The value as a CloudEvent, or as Debezium's change. Rejects as json() does.
+    CloudEvent cloud_event() const {
+        auto it = laterna_cloud_event_of(event_, changes_);
+        return { view(it.type), view(it.source), view(it.id), maybe(it.subject), maybe(it.time), maybe(it.data) };
+    }
+    RowChange change() const {
+        auto it = laterna_row_change_of(event_, changes_);
+        return { it.op, maybe(it.before), maybe(it.after), it.ts_ms < 0 ? std::nullopt : std::optional(it.ts_ms) };
+    }
 
 private:
+    std::optional<std::string_view> maybe(laterna_str text) const { return laterna::maybe(text); }
+    std::optional<Json> maybe(laterna_json json) const { return json.of ? std::optional(Json(changes_, json)) : std::nullopt; }
     const laterna_event *event_;
     laterna_changes *changes_;
 };

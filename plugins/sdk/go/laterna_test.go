@@ -116,3 +116,30 @@ func TestAWrongDeclarationIsNamed(t *testing.T) {
 		}()
 	}
 }
+
+func TestACloudEventAndAChangeAreRead(t *testing.T) {
+	type row struct {
+		ID int64 `json:"id"`
+	}
+	read := func(text string, into any) error { return (&Event{Value: []byte(text)}).JSON(into) }
+	var paid CloudEvent[row]
+	err := read(`{"specversion":"1.0","id":"7","source":"/shop","type":"paid","time":"2026-01-31T12:00:00Z","data":{"id":9007199254740993}}`, &paid)
+	if err != nil || paid.Type != "paid" || paid.Source != "/shop" || paid.ID != "7" || paid.Subject != nil || paid.Data.ID != 9007199254740993 || paid.Time.Unix() != 1769860800 {
+		t.Error(paid, err)
+	}
+	if err := read(`{"id":"7","source":"s"}`, &CloudEvent[row]{}); err == nil || !strings.Contains(err.Error(), "type: missing") {
+		t.Error(err)
+	}
+	var change RowChange[row]
+	err = read(`{"op":"d","before":{"id":1},"after":null,"source":{"ts_ms":5,"lsn":7,"table":"orders"}}`, &change)
+	if err != nil || change.Op != "d" || change.Before.ID != 1 || change.After != nil || *change.Source.TimestampMillis != 5 || *change.Source.Table != "orders" {
+		t.Error(change, err)
+	}
+	change = RowChange[row]{}
+	if err = read(`{"op":"c","after":{"id":2}}`, &change); err != nil || change.After.ID != 2 || change.Source.TimestampMillis != nil {
+		t.Error(change, err)
+	}
+	if err := read(`{"op":"u","after":{"id":"x"}}`, &RowChange[row]{}); err == nil || !strings.Contains(err.Error(), "after.id: a whole number") {
+		t.Error(err)
+	}
+}

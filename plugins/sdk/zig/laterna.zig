@@ -286,6 +286,46 @@ pub const Event = struct {
     }
 };
 
+/// A CloudEvent with data of type `T`: event.json(laterna.CloudEvent(Paid), changes). Wants format = "cloudevents" for the topic: then the
+/// engine hands every one over as one JSON text, however it was written.
+pub fn CloudEvent(comptime T: type) type {
+    return struct {
+        /// What it is: "com.example.order.placed".
+        type: Text,
+        /// Where it comes from. With `id` it names the event.
+        source: Text,
+        id: Text,
+        /// What it is about, in its source.
+        subject: ?Text = null,
+        time: ?Timestamp = null,
+        data: ?T = null,
+        /// Data that is neither JSON nor text.
+        data_base64: ?Text = null,
+    };
+}
+
+/// A change that Debezium saw, of rows of type `T`: event.json(laterna.RowChange(Customer), changes). Wants format = "debezium" for the topic.
+pub fn RowChange(comptime T: type) type {
+    return struct {
+        /// c create, r read in a snapshot, u update, d delete, t truncate, m message.
+        op: Text,
+        /// The row as it was; null where it is new, or the database does not tell.
+        before: ?T = null,
+        /// The row as it is; null where it is gone.
+        after: ?T = null,
+        source: ?ChangeSource = null,
+    };
+}
+
+/// Where Debezium saw a change.
+pub const ChangeSource = struct {
+    /// When the database made it, in milliseconds since 1970.
+    ts_ms: ?i64 = null,
+    db: ?Text = null,
+    schema: ?Text = null,
+    table: ?Text = null,
+};
+
 /// Why an event is not applied. The reason stands in `Changes`. Any other error that `apply` returns is a reject with the
 /// error's name.
 pub const Fault = error{ Reject, Halt, OutOfMemory };

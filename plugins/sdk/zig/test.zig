@@ -42,3 +42,21 @@ test "decimals, instants and days" {
     try expect((try laterna.Date.parse("0001-01-01")).days == -719162);
     try expect(std.meta.isError(laterna.Date.parse("2026-02-30")));
 }
+
+test "a CloudEvent and a change of Debezium's are read" {
+    var arena: std.heap.ArenaAllocator = .init(std.testing.allocator);
+    defer arena.deinit();
+    var changes: laterna.Changes = .{ .allocator = arena.allocator() };
+    const Thing = struct { id: i64 };
+    const event: laterna.Event = .{ .topic = "t", .value = "{\"specversion\":\"1.0\",\"id\":\"7\",\"source\":\"/shop\",\"type\":\"paid\",\"time\":\"2026-01-31T12:00:00Z\",\"data\":{\"id\":9007199254740993}}" };
+    const paid = (try event.json(laterna.CloudEvent(Thing), &changes)).?;
+    try std.testing.expectEqualStrings("paid", paid.type);
+    try expect(paid.data.?.id == 9007199254740993 and paid.subject == null and paid.time.?.micros == 1769860800000000);
+    const gone: laterna.Event = .{ .topic = "t", .value = "{\"op\":\"d\",\"before\":{\"id\":1},\"after\":null,\"source\":{\"ts_ms\":5,\"lsn\":7}}" };
+    const change = (try gone.json(laterna.RowChange(Thing), &changes)).?;
+    try std.testing.expectEqualStrings("d", change.op);
+    try expect(change.before.?.id == 1 and change.after == null and change.source.?.ts_ms.? == 5);
+    const wrong: laterna.Event = .{ .topic = "t", .value = "{\"after\":null}" };
+    try std.testing.expectError(error.Reject, wrong.json(laterna.RowChange(Thing), &changes));
+    try expect(std.mem.find(u8, changes.reason, "op: missing") != null);
+}

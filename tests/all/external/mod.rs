@@ -4,6 +4,7 @@ mod calibration;
 mod control;
 mod determinism;
 mod faults;
+mod formats;
 mod log_betrays;
 mod postgres_faults;
 mod rebuild_speed;

@@ -1,7 +1,7 @@
 //! `laterna tap`: what is really in a topic, a line an event, from the source that is configured.
 //!
-//! Hides that the source is Kafka or a folder. Invariants: nothing is changed, no group is joined, no checkpoint moves; a line is what the
-//! file source and golden tests read as the same event, byte for byte.
+//! Hides that the source is Kafka or a folder, and what the topic is written in. Invariants: nothing is changed, no group is joined, no
+//! checkpoint moves; a line is what the file source and golden tests read as the same event, byte for byte, as a plugin is handed it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
@@ -9,10 +9,13 @@ use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use laterna::config::{Config, SourceKind};
-use laterna::event::{Event, TopicPartition};
+use laterna::control::schema_registry;
+use laterna::event::{Event, EventBatch, TopicPartition};
+use laterna::format::{Decoder, Format, TopicFormats};
 use laterna::source::{kafka_bounds, kafka_range, parse_line, write_line};
 
 use super::super::Global;
@@ -33,6 +36,9 @@ pub(in crate::cli) struct Options {
     /// Where to begin: `earliest`, or `-N` for the last N of the topic; without it, the last ones that -n asks for
     #[arg(long, value_name = "PLACE", allow_hyphen_values = true)]
     from: Option<From>,
+    /// What the values are written in, instead of what [defaults] in the configuration says; `bytes` shows what really stands there
+    #[arg(long, value_name = "FORMAT", value_parser = format_named)]
+    format: Option<Format>,
     /// Write the lines to a file too: for `laterna new --from-sample`, `laterna dev --input`, tests/NAME.jsonl
     #[arg(long, value_name = "F.jsonl", value_hint = clap::ValueHint::FilePath)]
     save: Option<PathBuf>,
@@ -60,10 +66,15 @@ impl FromStr for From {
     }
 }
 
+fn format_named(word: &str) -> Result<Format, String> {
+    let names = || Format::ALL.map(Format::name).join(", ");
+    Format::named(word).ok_or_else(|| format!("one of {} is wanted", names()))
+}
+
 /// Shows the events, and saves them where that is asked for.
 pub(in crate::cli) async fn tap(global: &Global, options: Options) -> anyhow::Result<ExitCode> {
     let count = usize::try_from(options.count).unwrap_or(usize::MAX);
-    let topic = Tapped::open(global, &options.topic)?;
+    let topic = Tapped::open_as(global, &options.topic, options.format)?;
     let from = options.from.unwrap_or(From::Last(count));
     let mut events = topic.read(from).await?;
     events.truncate(count);
@@ -90,18 +101,62 @@ pub(super) async fn newest(global: &Global, topic: &str, count: usize) -> anyhow
 pub(super) struct Tapped {
     config: Config,
     topic: String,
+    decoder: Decoder,
 }
 
 impl Tapped {
     pub(super) fn open(global: &Global, topic: &str) -> anyhow::Result<Self> {
-        Ok(Self { config: global.load()?.config, topic: topic.to_owned() })
+        Self::open_as(global, topic, None)
+    }
+
+    /// With another format than the configured one.
+    fn open_as(global: &Global, topic: &str, format: Option<Format>) -> anyhow::Result<Self> {
+        let config = global.load()?.config;
+        let registry = schema_registry(&config)?.map(Arc::new);
+        if let Some(format) = format.filter(|format| format.needs_registry()) {
+            let name = format.name();
+            ensure!(
+                registry.is_some(),
+                "--format {name} is read with the schemas of a registry: set schema_registry.url, or SCHEMA_REGISTRY_URL"
+            );
+        }
+        let (values, keys) = match format {
+            // Then the key is shown as it is, too.
+            Some(Format::Bytes) => (one(Format::Bytes), one(Format::Bytes)),
+            Some(format) => (one(format), config.defaults.key_format.clone()),
+            None => (config.defaults.format.clone(), config.defaults.key_format.clone()),
+        };
+        let decoder = Decoder::new(values, keys, registry, config.source == SourceKind::File);
+        Ok(Self { config, topic: topic.to_owned(), decoder })
+    }
+
+    /// The events as a plugin is handed them. Those that cannot be decoded are told of, and left as they are.
+    async fn decoded(
+        &self,
+        at: &TopicPartition,
+        mut events: Vec<Event>,
+    ) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
+        let mut found = Vec::with_capacity(events.len());
+        while !events.is_empty() {
+            let batch = Arc::new(EventBatch { partition: at.clone(), next_offset: i64::MAX, events });
+            let decoded = self.decoder.decode(&batch).await?;
+            found.extend(decoded.batch.events.iter().map(|event| (at.clone(), event.clone())));
+            let Some(fault) = decoded.fault else { break };
+            let mut rest = batch.events[decoded.batch.events.len()..].iter().cloned();
+            if let Some(event) = rest.next() {
+                complain(&format!("{at}@{}: {}", event.offset, fault.reason));
+                found.push((at.clone(), event));
+            }
+            events = rest.collect();
+        }
+        Ok(found)
     }
 
     /// The events from there to the end as it is now, by their time; those of one partition in the order of their offsets.
     pub(super) async fn read(&self, from: From) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
         let mut events = match self.config.source {
             SourceKind::Kafka => self.read_kafka(from).await?,
-            SourceKind::File => self.read_files()?,
+            SourceKind::File => self.read_files().await?,
         };
         // Timestamps of one partition may go back; what counts there is the order of its log.
         let mut latest = HashMap::new();
@@ -127,7 +182,7 @@ impl Tapped {
     ) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
         let known = |at: &TopicPartition| ends.get(at).copied().unwrap_or(0);
         if self.config.source == SourceKind::File {
-            let mut events = self.read_files()?;
+            let mut events = self.read_files().await?;
             events.retain(|(at, event)| event.offset >= known(at));
             return Ok(events);
         }
@@ -137,7 +192,7 @@ impl Tapped {
             let from = known(&log.partition).max(log.start);
             if from < log.end {
                 let events = kafka_range(&settings, &log.partition, from, PIECE).await?;
-                found.extend(events.into_iter().map(|event| (log.partition.clone(), event)));
+                found.extend(self.decoded(&log.partition, events).await?);
             }
         }
         Ok(found)
@@ -152,22 +207,18 @@ impl Tapped {
                 From::Last(count) => log.start.max(log.end - i64::try_from(count).unwrap_or(i64::MAX)),
             };
             while offset < log.end {
-                let events = kafka_range(&settings, &log.partition, offset, PIECE).await?;
+                let mut events = kafka_range(&settings, &log.partition, offset, PIECE).await?;
                 // Markers and holes of compaction may be all that is left.
                 let Some(last) = events.last() else { break };
                 offset = last.offset + 1;
-                found.extend(
-                    events
-                        .into_iter()
-                        .filter(|event| event.offset < log.end)
-                        .map(|event| (log.partition.clone(), event)),
-                );
+                events.retain(|event| event.offset < log.end);
+                found.extend(self.decoded(&log.partition, events).await?);
             }
         }
         Ok(found)
     }
 
-    fn read_files(&self) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
+    async fn read_files(&self) -> anyhow::Result<Vec<(TopicPartition, Event)>> {
         let folder = self.config.file.dir.join(&self.topic);
         ensure!(
             folder.is_dir(),
@@ -180,17 +231,24 @@ impl Tapped {
             let path = entry?.path();
             let number = path.file_stem().and_then(|name| name.to_str()?.parse().ok());
             if let (Some(number), Some("jsonl")) = (number, path.extension().and_then(|extension| extension.to_str())) {
-                read_file(&path, &TopicPartition::new(self.topic.as_str(), number), &mut found)?;
+                let at = TopicPartition::new(self.topic.as_str(), number);
+                found.extend(self.decoded(&at, read_file(&path)?).await?);
             }
         }
         Ok(found)
     }
 }
 
-fn read_file(path: &Path, at: &TopicPartition, found: &mut Vec<(TopicPartition, Event)>) -> anyhow::Result<()> {
+/// The same for all topics.
+fn one(all: Format) -> TopicFormats {
+    TopicFormats { all, topics: BTreeMap::new() }
+}
+
+fn read_file(path: &Path) -> anyhow::Result<Vec<Event>> {
     let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
     let mut reader = BufReader::new(file);
     let mut line = Vec::new();
+    let mut found = Vec::new();
     for offset in 0.. {
         line.clear();
         let length =
@@ -200,11 +258,11 @@ fn read_file(path: &Path, at: &TopicPartition, found: &mut Vec<(TopicPartition, 
             break;
         }
         match parse_line(line.trim_ascii_end(), offset) {
-            Ok(event) => found.push((at.clone(), event)),
+            Ok(event) => found.push(event),
             Err(error) => bail!("{}:{}: {error}", path.display(), offset + 1),
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 #[cfg(test)]

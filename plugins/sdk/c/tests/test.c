@@ -119,6 +119,21 @@ int main(void) {
     laterna_halt(&c, "stop");
     CHECK(c.fault == HALT && laterna_is(c.reason, "stop"));
 
+    // Envelopes.
+    const char *paid = "{\"specversion\":\"1.0\",\"id\":\"7\",\"source\":\"/shop\",\"type\":\"paid\",\"time\":\"2026-01-31T12:00:00Z\",\"data\":{\"n\":9007199254740993}}";
+    laterna_event wrapped = { .value = { true, { 0, { .text = { (uint8_t *)paid, strlen(paid) } } } } };
+    c = fresh();
+    laterna_cloud_event cloud = laterna_cloud_event_of(&wrapped, &c);
+    CHECK(!laterna_failed(&c) && laterna_is(cloud.type, "paid") && laterna_is(cloud.source, "/shop") && laterna_is(cloud.id, "7") && !cloud.subject.at);
+    CHECK(laterna_micros_of(cloud.time, &c) == 1769860800000000 && laterna_get_integer(cloud.data, "n") == 9007199254740993);
+    const char *gone = "{\"op\":\"d\",\"before\":{\"n\":1},\"after\":null,\"source\":{\"ts_ms\":5}}";
+    wrapped.value.val.val.text = (projection_string_t){ (uint8_t *)gone, strlen(gone) };
+    laterna_row_change change = laterna_row_change_of(&wrapped, &c);
+    CHECK(!laterna_failed(&c) && change.op == 'd' && laterna_get_integer(change.before, "n") == 1 && !change.after.of && change.ts_ms == 5);
+    wrapped.value.val.val.text = (projection_string_t){ (uint8_t *)"{}", 2 };
+    change = laterna_row_change_of(&wrapped, &c);
+    CHECK(laterna_failed(&c) && laterna_is(c.reason, "op: a text wanted") && change.op == 0 && change.ts_ms == -1);
+
     printf("%d passed, %d failed\n", checks - failures, failures);
     return failures != 0;
 }

@@ -9,6 +9,14 @@ LATERNA_DELETE(rows, Gone, key(id))
 LATERNA_PROJECTION(test, 2, LATERNA_TOPICS(LATERNA_TOPIC("t", .headers = LATERNA_NAMES("h"))), LATERNA_TABLES(rows), LATERNA_CHANGES(Row, Gone))
 
 void laterna::apply(const Event &event, Changes &changes) {
+    if (event.header("h") == "cloud") {
+        auto it = event.cloud_event();
+        return changes.put(Row{ .id = text(it.type), .total = integer(it.data ? it.data->integer("n") : 0), .note = text(it.time), .rest = null });
+    }
+    if (event.header("h") == "change") {
+        auto it = event.change();
+        return changes.put(Row{ .id = text(std::string_view(&it.op, 1)), .total = integer(it.before->integer("n")), .note = text(it.after ? "there" : "gone"), .rest = document(it.ts_ms == 5 ? "5" : "0") });
+    }
     if (event.tombstone()) return changes.put(Gone{ .id = text(event.key_text()) });
     Json json = event.json();
     Decimal sum = changes.zero();
@@ -27,11 +35,13 @@ static laterna_projection_types_option_payload_t payload(const char *text) {
     if (text) made.is_some = true, made.val.val.text = { reinterpret_cast<uint8_t *>(const_cast<char *>(text)), std::strlen(text) };
     return made;
 }
-static projection_outcome_t run(const char *key, const char *value) {
+static projection_outcome_t run(const char *key, const char *value, const char *kind = nullptr) {
     laterna_event event{};
     event.key = payload(key);
     event.value = payload(value);
-    char topic[] = "t";
+    char topic[] = "t", h[] = "h";
+    laterna_projection_types_header_t header{ { reinterpret_cast<uint8_t *>(h), 1 }, payload(kind) };
+    event.headers = { &header, 1 };
     return laterna_export_apply(topic, 1, 0, &event, 1)->ptr[0];
 }
 static std::string_view of(projection_string_t text) { return { reinterpret_cast<char *>(text.ptr), text.len }; }
@@ -55,6 +65,12 @@ int main() {
     CHECK(wrong.tag == 1 && of(wrong.val.reject) == "items[0].price: a decimal number wanted, like 12.50");
     auto halted = run(nullptr, R"({"id":7,"items":[],"stop":1})");
     CHECK(halted.tag == 2 && of(halted.val.halt) == "stop it");
+    auto cloud = run(nullptr, R"({"id":"7","source":"s","type":"paid","time":"2026-01-31T12:00:00Z","data":{"n":7}})", "cloud");
+    values = cloud.val.changes.ptr[0].values.ptr;
+    CHECK(cloud.tag == 0 && of(values[0].val.text) == "paid" && values[1].val.integer == 7 && of(values[3].val.text) == "2026-01-31T12:00:00Z");
+    auto change = run(nullptr, R"({"op":"d","before":{"n":7},"after":null,"source":{"ts_ms":5}})", "change");
+    values = change.val.changes.ptr[0].values.ptr;
+    CHECK(change.tag == 0 && of(values[0].val.text) == "d" && values[1].val.integer == 7 && of(values[3].val.text) == "gone" && of(values[4].val.json) == "5");
     std::printf("%d passed, %d failed\n", checks - failures, failures);
     return failures != 0;
 }

@@ -53,6 +53,37 @@ export declare function tagged<const N extends string, M extends Record<string, 
   models: M,
 ): Model<{ [K in keyof M & string]: { [T in N]: K } & Read<M[K]> }[keyof M & string] | null>;
 
+/** A CloudEvent with data of this type: `event.json(cloudEvent(Paid))`. Wants `format = "cloudevents"` for the topic. */
+export declare function cloudEvent<F extends Field = typeof json>(
+  data?: F,
+): Model<{
+  /** What it is: `com.example.order.placed`. */
+  type: string;
+  /** Where it comes from. With `id` it names the event. */
+  source: string;
+  id: string;
+  /** What it is about, in its source. */
+  subject: string | null;
+  /** When it happened (RFC 3339), as a `timestamp` column takes it. */
+  time: string | null;
+  data: Read<F> | null;
+  /** Data that is neither JSON nor text. */
+  data_base64: string | null;
+}>;
+/** A change that Debezium saw, of rows of this type: `event.json(rowChange(Customer))`. Wants `format = "debezium"` for the topic. */
+export declare function rowChange<F extends Field = typeof json>(
+  row?: F,
+): Model<{
+  /** `c` create, `r` read in a snapshot, `u` update, `d` delete, `t` truncate, `m` message. */
+  op: string;
+  /** The row as it was; null where it is new, or the database does not tell. */
+  before: Read<F> | null;
+  /** The row as it is; null where it is gone. */
+  after: Read<F> | null;
+  /** Where it was seen, and when the database made it, in milliseconds since 1970. */
+  source: { ts_ms: number | null; db: string | null; schema: string | null; table: string | null } | null;
+}>;
+
 /** An instant with microseconds. */
 export type Instant = number | Date | string | Micros;
 declare class Micros {

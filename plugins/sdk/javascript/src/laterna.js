@@ -10,6 +10,7 @@ import { where } from './trace.js';
 import { writer } from './types.js';
 
 export { Decimal } from './decimal.js';
+export { cloudEvent, rowChange } from './envelope.js';
 export { Event } from './event.js';
 export { Halt, Reject } from './fault.js';
 export { day, micros } from './time.js';

@@ -221,3 +221,25 @@ test('a declaration that cannot be meant is refused at once', () => {
   const plugin = projection({ name: 'p', topics: ['t'] }, () => set({ a: '1', b: '2', c: 3, e: 4 }));
   assert.throws(() => outcomeOf(plugin), /rows\.e is not among the columns of this change: a, b, c/);
 });
+
+test('a CloudEvent and a change of Debezium\'s are models like others', () => {
+  const { cloudEvent, rowChange } = laterna;
+  const read = (model, value) => {
+    let found;
+    const plugin = projection({ name: 'p', topics: ['t'] }, (event) => void (found = event.json(model)));
+    const { reject } = outcomeOf(plugin, { value });
+    return reject ?? found;
+  };
+  const paid = cloudEvent(object({ cents: bigint }));
+  const text = '{"specversion":"1.0","id":"7","source":"/shop","type":"paid","time":"2026-01-31T12:00:00Z","data":{"cents":9007199254740993}}';
+  const event = read(paid, text);
+  assert.deepEqual([event.type, event.source, event.id, event.subject, event.data.cents], ['paid', '/shop', '7', null, 9007199254740993n]);
+  assert.deepEqual(put(timestamp, event.time).val, 1769860800000000);
+  assert.match(read(paid, '{"id":"7","source":"s"}'), /type: text wanted/);
+  assert.equal(read(cloudEvent(), '{"id":"7","source":"s","type":"t","data_base64":"AA=="}').data_base64, 'AA==');
+  const row = rowChange(object({ id: integer }));
+  const change = read(row, '{"op":"d","before":{"id":1},"after":null,"source":{"ts_ms":5,"lsn":7}}');
+  assert.deepEqual([change.op, change.before.id, change.after, change.source.ts_ms], ['d', 1, null, 5]);
+  assert.match(read(row, '{"before":null}'), /op: text wanted/);
+  assert.match(read(row, '{"op":"u","after":{"id":"x"}}'), /after\.id: a whole number/);
+});

@@ -52,3 +52,17 @@ export const { describe, apply } = projection({ name: 'p', topics: ['t', { name:
 const never: string = null as unknown as Read<typeof bytes>; const number: number = '';
 // @ts-expect-error an operation name
 projection({ name: 'p', topics: [{ name: 't', value: 'json' }] }, () => {});
+
+// Envelopes are models: what is read has the type of its data.
+{
+  const event = {} as import('laterna').Event;
+  const { cloudEvent, object, rowChange, bigint } = await import('laterna');
+  const paid = event.json(cloudEvent(object({ cents: bigint })));
+  const cents: bigint | undefined = paid?.data?.cents;
+  const change = event.json(rowChange(object({ cents: bigint })));
+  const before: { cents: bigint } | null | undefined = change?.before;
+  const at: number | null | undefined = change?.source?.ts_ms;
+  // @ts-expect-error
+  const wrong: string = change!.op.cents;
+  void [cents, before, at, wrong];
+}

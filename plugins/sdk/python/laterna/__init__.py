@@ -14,10 +14,11 @@ from typing import Any, Callable, Iterable, Mapping, Sequence
 from . import _values
 from ._contract import types as _t
 from ._contract import write as _write
-from ._values import Halt, Micros, RawJson, Reject, Type, bytes_, boolean, date, decimal, float_, integer, json, nullable, record, tagged, text, timestamp, uuid
+from ._values import Halt, Micros, RawJson, Reject, Type, bytes_, boolean, cloud_event, date, decimal, float_, integer, json, nullable, record, row_change, tagged, text, timestamp, uuid
 
 __all__ = (
-    "Decimal Event Halt Micros RawJson Reject Table Topic boolean bytes_ date decimal float_ integer json log nullable projection record tagged text timestamp uuid"
+    "Decimal Event Halt Micros RawJson Reject Table Topic boolean bytes_ cloud_event date decimal float_ integer json log nullable projection record "
+    "row_change tagged text timestamp uuid"
 ).split()
 
 _tables: list[Any] = []

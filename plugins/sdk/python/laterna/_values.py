@@ -228,6 +228,32 @@ def record(cls: type) -> type:
     return made
 
 
+def _shape(name: str, doc: str, hints: dict[str, Any]) -> type:
+    return record(type(name, (), {"__annotations__": hints, "__doc__": doc, "__module__": __name__}))
+
+
+def cloud_event(data: Any = Any) -> type:
+    """A CloudEvent with data of this type: ``event.json(cloud_event(Paid))``. Wants ``format = "cloudevents"`` for the topic.
+
+    Fields: ``type``, ``source``, ``id``; ``subject``, ``time`` (RFC 3339, as a ``timestamp`` column takes it), ``data`` and
+    ``data_base64`` (data that is neither JSON nor text) may be None. Make it once, beside your records.
+    """
+    maybe = _typing.Optional
+    hints = {"type": str, "source": str, "id": str, "subject": maybe[str], "time": maybe[str], "data": maybe[data], "data_base64": maybe[str]}
+    return _shape("CloudEvent", "A CloudEvent.", hints)
+
+
+def row_change(row: Any = Any) -> type:
+    """A change that Debezium saw, of rows of this type: ``event.json(row_change(Customer))``. Wants ``format = "debezium"`` for the topic.
+
+    Fields: ``op`` (``c`` create, ``r`` read in a snapshot, ``u`` update, ``d`` delete, ``t`` truncate, ``m`` message); ``before``,
+    ``after`` and ``source`` (with ``ts_ms``, ``db``, ``schema``, ``table``) may be None. Make it once, beside your records.
+    """
+    maybe = _typing.Optional
+    source = _shape("ChangeSource", "Where a change was seen.", {"ts_ms": maybe[int], "db": maybe[str], "schema": maybe[str], "table": maybe[str]})
+    return _shape("RowChange", "A change of a row.", {"op": str, "before": maybe[row], "after": maybe[row], "source": maybe[source]})
+
+
 def _initializer(fields: tuple[str, ...]) -> Callable[..., None]:
     scope: dict[str, Any] = {}
     exec(f"def __init__(self, {', '.join(fields)}):\n" + "\n".join(f" self.{f} = {f}" for f in fields), scope)

@@ -252,5 +252,19 @@ class Readme(unittest.TestCase):
         self.assertEqual(outcome_of(module.apply), {"changes": []})
 
 
+class Envelopes(unittest.TestCase):
+    def test_a_cloudevent_and_a_change_are_records_like_others(self):
+        paid = cloud_event(Line)
+        event = take(paid, '{"specversion":"1.0","id":"7","source":"/shop","type":"paid","time":"2026-01-31T12:00:00Z","data":{"sku":"s","price":"1.50"}}')
+        self.assertEqual((event.type, event.source, event.id, event.subject, event.data.price), ("paid", "/shop", "7", None, Decimal("1.50")))
+        self.assertEqual(put(timestamp, event.time), ("Timestamp", 1769860800000000))
+        self.assertIn("type", take(paid, '{"id":"7","source":"s"}'))
+        self.assertEqual(take(cloud_event(), '{"id":"7","source":"s","type":"t","data":[1]}').data, [1])
+        change = take(row_change(Line), '{"op":"d","before":{"sku":"s","price":1},"after":null,"source":{"ts_ms":5,"lsn":7}}')
+        self.assertEqual((change.op, change.before.sku, change.after, change.source.ts_ms), ("d", "s", None, 5))
+        self.assertIn("op", take(row_change(Line), '{"after":null}'))
+        self.assertIn("after.sku", take(row_change(Line), '{"op":"u","after":{"sku":1,"price":1}}'))
+
+
 if __name__ == "__main__":
     unittest.main()

@@ -1,7 +1,7 @@
 //! The event that a projection is asked about.
 
 use crate::bindings::laterna::projection::types::{self, Payload};
-use crate::{Fault, Timestamp, reject};
+use crate::{CloudEvent, Fault, RowChange, Timestamp, reject};
 use serde::Deserialize;
 use std::borrow::Cow;
 
@@ -89,6 +89,23 @@ impl<'a> Event<'a> {
         let Some(text) = self.text()? else { return Ok(None) };
         let parsed = serde_json::from_str(text);
         parsed.map(Some).map_err(|error| reject!("the value is not the JSON that is read here: {error}"))
+    }
+
+    /// The value as a CloudEvent with data of the type `T`; none for a tombstone. Wants `format = "cloudevents"` for the topic.
+    ///
+    /// # Errors
+    /// As for [`Event::json`].
+    pub fn cloud_event<'e, T: Deserialize<'e>>(&'e self) -> Result<Option<CloudEvent<T>>, Fault> {
+        self.json()
+    }
+
+    /// The value as a change that Debezium saw, with rows of the type `T`; none for a tombstone, which follows a delete and says nothing
+    /// new. Wants `format = "debezium"` for the topic.
+    ///
+    /// # Errors
+    /// As for [`Event::json`].
+    pub fn change<'e, T: Deserialize<'e>>(&'e self) -> Result<Option<RowChange<T>>, Fault> {
+        self.json()
     }
 
     /// The bytes of the last header of this name; none where there is none or its value is null.

@@ -3,6 +3,7 @@
 mod changes;
 mod decimal;
 mod declare;
+mod envelope;
 mod event;
 mod guest;
 pub mod log;
@@ -15,6 +16,7 @@ mod value;
 pub use changes::{Changes, Fault};
 pub use decimal::Decimal;
 pub use declare::{InProjection, Table, Topic};
+pub use envelope::{ChangeSource, CloudEvent, Op, RowChange};
 pub use event::Event;
 pub use time::{Date, Timestamp};
 pub use value::{Column, Json, KeyColumn, Ordered, Sum, Uuid, ValueError};
