@@ -54,6 +54,9 @@ impl Names {
 }
 
 fn capital(part: &str) -> String {
+    if part == "id" {
+        return "ID".to_owned();
+    }
     let mut letters = part.chars();
     letters.next().map_or_else(String::new, |first| first.to_ascii_uppercase().to_string() + letters.as_str())
 }
