@@ -18,4 +18,5 @@ pub mod proxy;
 pub mod random;
 pub mod services;
 pub mod sql;
+pub mod transcript;
 pub mod wait;
