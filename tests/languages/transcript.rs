@@ -45,7 +45,8 @@ fn session(page: &Path, language: &str) -> Result<Value, String> {
     let of = |step: &Step| step.command.ends_with(&format!(" --lang {language}"));
     let all = steps(&text)?;
     let first = all.iter().position(|step| begins(step) && of(step));
-    let first = first.ok_or_else(|| format!("{}: no box begins with laterna new .. --lang {language}", page.display()))?;
+    let first =
+        first.ok_or_else(|| format!("{}: no box begins with laterna new .. --lang {language}", page.display()))?;
     let end = all.iter().skip(first + 1).position(begins).map_or(all.len(), |length| first + 1 + length);
     let folder = Folder::new("transcript");
     let bin = std::env::var("LATERNA_BIN").map_err(|_| "LATERNA_BIN is not set".to_owned())?;
@@ -58,7 +59,11 @@ fn session(page: &Path, language: &str) -> Result<Value, String> {
     let took = Session::new(folder.path(), environment).run(&all[first..end])?;
     let seconds = |(name, start): &(&str, &str)| {
         let is_it = |took: &&Took| took.command.starts_with(start);
-        let seconds = took.iter().filter(is_it).map(|took| took.seconds).fold(None, |sum: Option<f64>, s| Some(sum.unwrap_or(0.0) + s));
+        let seconds = took
+            .iter()
+            .filter(is_it)
+            .map(|took| took.seconds)
+            .fold(None, |sum: Option<f64>, s| Some(sum.unwrap_or(0.0) + s));
         let seconds = seconds.ok_or_else(|| format!("{}: the session has no `{start}`", page.display()))?;
         Ok(((*name).to_owned(), json!((seconds * 100.0).round() / 100.0)))
     };

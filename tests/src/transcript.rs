@@ -183,7 +183,8 @@ impl Session {
     fn start(&mut self, command: &str) -> Result<(), String> {
         use std::os::unix::process::CommandExt as _;
         let failed = |error: std::io::Error| format!("{command}: {error}");
-        let output = std::env::temp_dir().join(format!("laterna-session-{}-{}", std::process::id(), self.running.len()));
+        let output =
+            std::env::temp_dir().join(format!("laterna-session-{}-{}", std::process::id(), self.running.len()));
         let file = File::create(&output).map_err(failed)?;
         let child = self.shell(&format!("exec {command}")).process_group(0).stdout(file).spawn().map_err(failed)?;
         guardian::watch(child.id());
