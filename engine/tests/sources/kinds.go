@@ -13,12 +13,12 @@ import (
 
 // Row is a row of the table.
 type Row struct {
-	OrderId    string           `laterna:"order_id,key"`
+	OrderID    string           `laterna:"order_id,key"`
 	At         *time.Time       `laterna:"at"`
 	Big        *int64           `laterna:"big"`
 	ClassValue *string          `laterna:"class_value"`
 	Day        *laterna.Date    `laterna:"day"`
-	Id         *laterna.UUID    `laterna:"id"`
+	ID         *laterna.UUID    `laterna:"id"`
 	Items      json.RawMessage  `laterna:"items,null"`
 	N          int64            `laterna:"n"`
 	Note       *string          `laterna:"note"`
@@ -32,12 +32,12 @@ type Row struct {
 
 // OrderPlaced is what is read of an event "order.placed", and what it does to its row.
 type OrderPlaced struct {
-	OrderId        string          `laterna:"order_id,key" json:"-"`
+	OrderID        string          `laterna:"order_id,key" json:"-"`
 	At             time.Time       `laterna:"at" json:"at"`
 	Big            int64           `laterna:"big" json:"big"`
 	ClassValue     string          `laterna:"class_value" json:"class"`
 	Day            laterna.Date    `laterna:"day" json:"day"`
-	Id             laterna.UUID    `laterna:"id" json:"id"`
+	ID             laterna.UUID    `laterna:"id" json:"id"`
 	Items          json.RawMessage `laterna:"items" json:"items"`
 	N              int64           `laterna:"n" json:"n"`
 	Note           *string         `laterna:"note" json:"note"`
@@ -52,7 +52,7 @@ type OrderPlaced struct {
 
 // OrderCancelled is what is read of an event "order.cancelled", and what it does to its row.
 type OrderCancelled struct {
-	OrderId string `laterna:"order_id,key" json:"-"`
+	OrderID string `laterna:"order_id,key" json:"-"`
 	N       int64  `laterna:"n" json:"n"`
 	Note    string `laterna:"note" json:"note"`
 	Events  int64  `laterna:"events,add" json:"-"`
@@ -60,7 +60,7 @@ type OrderCancelled struct {
 
 // Gone is the key of a row that a tombstone deletes.
 type Gone struct {
-	OrderId string `laterna:"order_id,key"`
+	OrderID string `laterna:"order_id,key"`
 }
 
 var (
@@ -91,14 +91,14 @@ func apply(event *laterna.Event, changes *laterna.Changes) error {
 	}
 	switch incoming.Kind {
 	case "order.placed":
-		it := OrderPlaced{OrderId: key, Events: 1}
+		it := OrderPlaced{OrderID: key, Events: 1}
 		if err := event.JSON(&it); err != nil {
 			return err
 		}
 		it.PlacedAt = time.UnixMilli(it.PlacedAtMillis)
 		setOrderPlaced.Put(changes, it)
 	case "order.cancelled":
-		it := OrderCancelled{OrderId: key, Events: 1}
+		it := OrderCancelled{OrderID: key, Events: 1}
 		if err := event.JSON(&it); err != nil {
 			return err
 		}

@@ -12,7 +12,7 @@ import (
 
 // Seen is what is read of an event, and what it does to its row.
 type Seen struct {
-	CustomerId int64           `laterna:"customer_id,key" json:"customer_id"`
+	CustomerID int64           `laterna:"customer_id,key" json:"customer_id"`
 	AtMillis   *int64          `json:"at_ms"`
 	At         *time.Time      `laterna:"at" json:"-"`
 	Total      laterna.Decimal `laterna:"total" json:"total"`
