@@ -301,3 +301,31 @@ fn a_saved_file_becomes_new_rows_and_a_failure_leaves_the_old_ones() {
     let ended = Command::new("kill").arg("-TERM").arg(dev.child.id().to_string()).status().unwrap();
     assert!(ended.success());
 }
+
+#[test]
+fn build_watches_and_goes_on_after_a_failure() {
+    let dir = project();
+    let log = dir.path().join("log");
+    let out = std::fs::File::create(&log).unwrap();
+    let mut command = laterna(dir.path());
+    command.args(["build", "--watch"]).stdout(out.try_clone().unwrap()).stderr(out);
+    let mut child = command.spawn().unwrap();
+    let until = |words: &str| {
+        let begun = Instant::now();
+        while !std::fs::read_to_string(&log).unwrap().contains(words) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let said = std::fs::read_to_string(&log).unwrap();
+        (said.contains(words), said)
+    };
+    let mut told = vec![until("order_summary.wasm: projection order_summary revision 1")];
+    std::fs::write(dir.path().join("src/name"), "none.wasm").unwrap();
+    told.push(until("`sh build.sh` failed"));
+    std::fs::write(dir.path().join("src/name"), bundled("products.wasm").to_str().unwrap()).unwrap();
+    told.push(until("products.wasm: projection products revision 1"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(told.iter().all(|(is_told, _)| *is_told), "{}", told.last().unwrap().1);
+    assert!(dir.path().join("order_summary.wasm").is_file(), "what failed takes nothing away");
+    assert!(dir.path().join("products.wasm").is_file());
+}
