@@ -138,7 +138,7 @@ fn tests_write_what_changed_and_tell_the_events_that_made_a_row() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"4.50\"", "\"4.00\"")).unwrap();
     let (code, said) = run(dir.path(), &["test"]);
-    let expected = "  orders order_id=\"o-1\": total is \"4.50\", expected \"4.00\"\n    written last by tests/orders.jsonl:3\n    before that by tests/orders.jsonl:1\n";
+    let expected = "  orders order_id=\"o-1\": total is \"4.50\", expected \"4.00\"\n    expected by tests/orders.expected/orders.jsonl:1\n    written last by tests/orders.jsonl:3\n    before that by tests/orders.jsonl:1\n";
     assert!(code == 1 && said.contains(expected), "{said}");
     let (code, said) = run(dir.path(), &["test", "--filter", "invoices"]);
     assert!(code == 1 && said.contains("no case has \"invoices\" in its path"), "{said}");
