@@ -106,14 +106,21 @@ struct Flavour {
 
 /// Compiled functions by the compiler's own key, which holds all that they depend on.
 #[derive(Default)]
-struct Functions(Mutex<(HashMap<Vec<u8>, Vec<u8>>, usize)>);
+struct Functions(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    code: HashMap<Vec<u8>, Vec<u8>>,
+    /// Of keys and code together.
+    bytes: usize,
+}
 
 /// Of so many bytes of functions nothing more is kept.
 const FUNCTION_BYTES_MAX: usize = 256 << 20;
 
 impl Functions {
     // Nothing is left half done under the lock.
-    fn lock(&self) -> MutexGuard<'_, (HashMap<Vec<u8>, Vec<u8>>, usize)> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -126,17 +133,17 @@ impl std::fmt::Debug for Functions {
 
 impl CacheStore for Functions {
     fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
-        self.lock().0.get(key).cloned().map(Cow::Owned)
+        self.lock().code.get(key).cloned().map(Cow::Owned)
     }
 
     fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
         let mut functions = self.lock();
-        let bytes = functions.1 + key.len() + value.len();
+        let bytes = functions.bytes + key.len() + value.len();
         if bytes > FUNCTION_BYTES_MAX {
             return false;
         }
-        functions.1 = bytes;
-        functions.0.insert(key.to_vec(), value);
+        functions.bytes = bytes;
+        functions.code.insert(key.to_vec(), value);
         true
     }
 }
