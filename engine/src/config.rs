@@ -62,7 +62,7 @@ pub enum SourceKind {
 /// `[http]`
 #[derive(Clone, Debug)]
 pub struct HttpConfig {
-    /// Address of the API and the status page. Default `127.0.0.1:8484`. Without tokens only loopback, unless `allow_remote` is set.
+    /// Address of the API and the dashboard. Default `127.0.0.1:8484`. Without tokens only loopback, unless `allow_remote` is set.
     pub listen: SocketAddr,
     /// Allows an address that is not loopback without tokens (containers): everybody who can reach it may look, nobody may change. Default false.
     pub allow_remote: bool,

@@ -492,7 +492,11 @@ fn sandbox_threads() -> usize {
 }
 
 fn open_host(config: &Config) -> Result<Host, StartError> {
-    let settings = HostSettings { cache_dir: Some(config.cache_dir.clone()), threads: sandbox_threads() };
+    let settings = HostSettings {
+        cache_dir: Some(config.cache_dir.clone()),
+        threads: sandbox_threads(),
+        ..HostSettings::default()
+    };
     Host::new(settings).map_err(|error| StartError { message: error.message })
 }
 

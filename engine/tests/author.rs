@@ -138,7 +138,7 @@ fn tests_write_what_changed_and_tell_the_events_that_made_a_row() {
     let text = std::fs::read_to_string(&path).unwrap();
     std::fs::write(&path, text.replace("\"4.50\"", "\"4.00\"")).unwrap();
     let (code, said) = run(dir.path(), &["test"]);
-    let expected = "  orders order_id=\"o-1\": total is \"4.50\", expected \"4.00\"\n    written last by tests/orders.jsonl:3\n    before that by tests/orders.jsonl:1\n";
+    let expected = "  orders order_id=\"o-1\": total is \"4.50\", expected \"4.00\"\n    expected by tests/orders.expected/orders.jsonl:1\n    written last by tests/orders.jsonl:3\n    before that by tests/orders.jsonl:1\n";
     assert!(code == 1 && said.contains(expected), "{said}");
     let (code, said) = run(dir.path(), &["test", "--filter", "invoices"]);
     assert!(code == 1 && said.contains("no case has \"invoices\" in its path"), "{said}");
@@ -300,4 +300,32 @@ fn a_saved_file_becomes_new_rows_and_a_failure_leaves_the_old_ones() {
     assert_eq!(digest(&address), "daily_sales");
     let ended = Command::new("kill").arg("-TERM").arg(dev.child.id().to_string()).status().unwrap();
     assert!(ended.success());
+}
+
+#[test]
+fn build_watches_and_goes_on_after_a_failure() {
+    let dir = project();
+    let log = dir.path().join("log");
+    let out = std::fs::File::create(&log).unwrap();
+    let mut command = laterna(dir.path());
+    command.args(["build", "--watch"]).stdout(out.try_clone().unwrap()).stderr(out);
+    let mut child = command.spawn().unwrap();
+    let until = |words: &str| {
+        let begun = Instant::now();
+        while !std::fs::read_to_string(&log).unwrap().contains(words) && begun.elapsed() < PATIENCE {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        let said = std::fs::read_to_string(&log).unwrap();
+        (said.contains(words), said)
+    };
+    let mut told = vec![until("order_summary.wasm: projection order_summary revision 1")];
+    std::fs::write(dir.path().join("src/name"), "none.wasm").unwrap();
+    told.push(until("`sh build.sh` failed"));
+    std::fs::write(dir.path().join("src/name"), bundled("products.wasm").to_str().unwrap()).unwrap();
+    told.push(until("products.wasm: projection products revision 1"));
+    child.kill().unwrap();
+    child.wait().unwrap();
+    assert!(told.iter().all(|(is_told, _)| *is_told), "{}", told.last().unwrap().1);
+    assert!(dir.path().join("order_summary.wasm").is_file(), "what failed takes nothing away");
+    assert!(dir.path().join("products.wasm").is_file());
 }

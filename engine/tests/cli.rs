@@ -88,7 +88,7 @@ fn address(from: impl Read + Send + 'static) -> String {
         Some(rest.split_once("/ui/")?.0.to_owned())
     });
     std::thread::spawn(move || lines.for_each(drop));
-    found.expect("the address of the status page")
+    found.expect("the address of the dashboard")
 }
 
 #[test]
@@ -182,6 +182,7 @@ fn check_looks_at_plugins_database_and_source() {
     std::fs::create_dir_all(dir.path().join("events/products")).unwrap();
     let (code, out, err) = run(dir.path(), &["check", "--connect", "--set", "source=file"]);
     assert!(code == 0 && out.contains("ok      database:"), "{out}{err}");
+    assert!(!dir.path().join("laterna.db").exists(), "to look makes no database");
     std::fs::copy(repository().join("plugins/products.wasm"), dir.path().join("plugins/twice.wasm")).unwrap();
     let (code, out, _) = run(dir.path(), &["check", "--set", "source=file"]);
     assert!(code == 1 && out.contains("one name runs once"), "{out}");

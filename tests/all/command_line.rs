@@ -289,6 +289,7 @@ fn the_doctor_names_what_is_away_and_what_mends_it() {
         laterna_with(&[("LATERNA_URL", &url)], &[&set[..], &["doctor"]].concat())
     };
     with(&database).ends(OK).says("ok      database").says("--      running engine").says("wasm32-unknown-unknown");
+    assert!(!folder.path().join("db").exists(), "to look makes no database");
     let away = format!("database.url=postgres://nobody@127.0.0.1:{}/none", free_port());
     with(&away).ends(UNHEALTHY).says("AWAY    database").says("export DATABASE_URL=");
 }

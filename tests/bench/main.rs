@@ -121,6 +121,9 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "languages") {
         std::process::exit(runtime().block_on(languages::main(&arguments[1..])));
     }
+    if arguments.first().is_some_and(|first| first == "transcript") {
+        std::process::exit(languages::transcript::main(&arguments[1..]));
+    }
     let options = parse(&arguments).unwrap_or_else(|problem| {
         eprintln!("{problem}\n{USAGE}");
         std::process::exit(2);

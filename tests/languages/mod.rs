@@ -6,6 +6,7 @@ mod outcomes;
 mod rows;
 mod speed;
 mod table;
+pub(crate) mod transcript;
 
 use std::path::{Path, PathBuf};
 use std::time::Instant;
@@ -21,7 +22,7 @@ use speed::Speed;
 
 const USAGE: &str = "usage: laterna-bench languages STATES [--json FILE] [--docs FILE] [--rounds N] [--without-rows]
   STATES  a file of JSON lines: {\"language\", \"toolchain\", \"wasm\": FILE or null, \"scaffold\", \"build\", \"unit_test\",
-          \"golden\": \"ok\" or what is wrong}
+          \"golden\": \"ok\" or what is wrong, \"seconds\": what the steps of its session took}
 environment: LATERNA_BIN (the engine)";
 /// Any number: what matters is that it stays.
 const SEED: u64 = 20_260_131;

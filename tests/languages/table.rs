@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::Language;
 use super::speed::Cost;
+use super::transcript::STEPS;
 
 const BEGIN: &str = "<!-- begin: written by `tests/languages/run --docs` -->";
 const END: &str = "<!-- end -->";
@@ -84,6 +85,21 @@ pub(super) fn print(languages: &[Language], native_ns: [f64; 2]) {
         println!("{}", cells.join("  ").trim_end());
     }
     println!();
+    for language in languages {
+        println!("{}", session(language).map(|(name, cell)| format!("{name} {cell}")).join("  "));
+    }
+    println!();
+}
+
+/// What a language's session took, in seconds.
+fn session(language: &Language) -> [(&'static str, String); 7] {
+    let mut cells: [(&'static str, String); 7] = std::array::from_fn(|_| ("", String::new()));
+    cells[0] = ("language", language.name().to_owned());
+    for (cell, (name, _)) in cells[1..].iter_mut().zip(STEPS) {
+        let seconds = language.state["seconds"][name].as_f64();
+        *cell = (name, seconds.map_or("-".to_owned(), |seconds| format!("{seconds:.1}")));
+    }
+    cells
 }
 
 /// Writes the table into the marked block of a page.
@@ -101,6 +117,14 @@ pub(super) fn write_docs(file: &Path, languages: &[Language], native_ns: [f64; 2
         languages.iter().try_for_each(|language| line(&cells(language).map(|(_, cell)| cell)))
     })();
     written.expect("a String");
+    let mut sessions = String::new();
+    let mut line = |cells: &[String]| writeln!(sessions, "| {} |", cells.join(" | "));
+    let written = (|| {
+        line(&session(first).map(|(name, _)| name.to_owned()))?;
+        line(&std::array::from_fn::<String, 7, _>(|at| if at < 1 { "---" } else { "---:" }.to_owned()))?;
+        languages.iter().try_for_each(|language| line(&session(language).map(|(_, cell)| cell)))
+    })();
+    written.expect("a String");
     let mut kinds = String::new();
     for language in languages {
         let Some(compared) = &language.compared else { continue };
@@ -111,7 +135,7 @@ pub(super) fn write_docs(file: &Path, languages: &[Language], native_ns: [f64; 2
         writeln!(kinds, "* {}: {open}", language.name()).expect("a String");
     }
     let page = format!(
-        "{before}{BEGIN}\n{table}\nWhere JSON leaves the meaning to its reader (see below), they answer\n{kinds}{END}{after}"
+        "{before}{BEGIN}\n{table}\nThe session of each SDK's README, in seconds:\n\n{sessions}\nWhere JSON leaves the meaning to its reader (see below), they answer\n{kinds}{END}{after}"
     );
     std::fs::write(file, page).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
 }

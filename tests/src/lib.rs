@@ -19,4 +19,5 @@ pub mod random;
 pub mod registry;
 pub mod services;
 pub mod sql;
+pub mod transcript;
 pub mod wait;

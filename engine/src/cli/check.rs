@@ -152,7 +152,21 @@ fn wasm_files(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
 }
 
 async fn database(config: &Config, findings: &mut Findings) {
-    let place = masked_url(config.database.url.expose());
+    let url = config.database.url.expose();
+    let place = masked_url(url);
+    // To look must not make the file: that is for the engine's first start.
+    if let Some(file) = url.strip_prefix("sqlite:").map(|rest| Path::new(rest.strip_prefix("//").unwrap_or(rest)))
+        && !file.exists()
+    {
+        let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        if folder.is_dir() {
+            findings.well("database", &format!("{place} is made when the engine starts"));
+        } else {
+            findings
+                .failed("database", &format!("{place}: the folder {0} does not exist: mkdir -p {0}", folder.display()));
+        }
+        return;
+    }
     let answer = match control::connect(&config.database).await {
         Ok(sink) => {
             let answer = sink.ping().await;

@@ -210,7 +210,8 @@ async fn run(case: &Case, plugin: &Plugin, dir: &Path, update: bool) -> anyhow::
         }
         for difference in found {
             let blame = history.as_ref().map(|history| history.blame(case, &table.name, &difference.key));
-            differences.push(format!("{}{}", difference.text, blame.unwrap_or_default()));
+            let line = difference.expected_line.map(|line| format!("\n    expected by {}:{line}", path.display()));
+            differences.push(format!("{}{}{}", difference.text, line.unwrap_or_default(), blame.unwrap_or_default()));
         }
     }
     Ok(Report { summary: counts, differences })

@@ -38,7 +38,8 @@ pub(super) struct Loader {
 
 impl Loader {
     pub(super) fn new(config: Config) -> anyhow::Result<Self> {
-        let settings = HostSettings { cache_dir: Some(config.cache_dir.clone()), ..HostSettings::default() };
+        let cache_dir = Some(config.cache_dir.clone());
+        let settings = HostSettings { cache_dir, keeps_functions: true, ..HostSettings::default() };
         Ok(Self { host: Host::new(settings)?, config })
     }
 

@@ -131,7 +131,7 @@ fn introduce(config: &Config, file: Option<&std::path::Path>, server: &Server) {
         database = %masked_url(config.database.url.expose()),
         "laterna starts"
     );
-    tracing::info!("status page: http://{}/ui/", server.address());
+    tracing::info!("dashboard: http://{}/ui/", server.address());
     let is_remote = !server.address().ip().is_loopback();
     if is_remote && config.http.tokens.is_empty() {
         tracing::warn!(

@@ -117,7 +117,7 @@ pub(super) const KEYS: &[Key<Config>] = &[
         }),
         default: "127.0.0.1:8484",
         env: &[],
-        meaning: "Address of the API and the status page. Without http.tokens only loopback, unless http.allow_remote is true.",
+        meaning: "Address of the API and the dashboard. Without http.tokens only loopback, unless http.allow_remote is true.",
     },
     Key {
         path: "http.allow_remote",

@@ -4,15 +4,17 @@
 //! advances), the metered one by fuel (counted instructions, the same on every machine). Guests run on threads of their own,
 //! so that they delay no I/O; compilation runs on others, one plugin at a time and with lower priority.
 
+use std::borrow::Cow;
+use std::collections::HashMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
+use wasmtime::{CacheStore, Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
 
 use super::apply::{Compiled, Plugin};
 use super::binary::{self, Binary};
@@ -40,6 +42,9 @@ pub struct HostSettings {
     pub cache_dir: Option<PathBuf>,
     /// Threads on which plugins run. 0: as many as the machine has cores.
     pub threads: usize,
+    /// Whether the process keeps the code of single functions in its memory, so that of a plugin's next build only what has changed is
+    /// compiled: for the author's loop. The code is the same either way.
+    pub keeps_functions: bool,
 }
 
 /// Loads and runs plugins. Cloning gives another handle to the same one; a process needs one.
@@ -100,6 +105,50 @@ struct Flavour {
     slots: Option<Slots>,
 }
 
+/// Compiled functions by the compiler's own key, which holds all that they depend on.
+#[derive(Default)]
+struct Functions(Mutex<Kept>);
+
+#[derive(Default)]
+struct Kept {
+    code: HashMap<Vec<u8>, Vec<u8>>,
+    /// Of keys and code together.
+    bytes: usize,
+}
+
+/// Of so many bytes of functions nothing more is kept.
+const FUNCTION_BYTES_MAX: usize = 256 << 20;
+
+impl Functions {
+    // Nothing is left half done under the lock.
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl std::fmt::Debug for Functions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Functions")
+    }
+}
+
+impl CacheStore for Functions {
+    fn get(&self, key: &[u8]) -> Option<Cow<'_, [u8]>> {
+        self.lock().code.get(key).cloned().map(Cow::Owned)
+    }
+
+    fn insert(&self, key: &[u8], value: Vec<u8>) -> bool {
+        let mut functions = self.lock();
+        let bytes = functions.bytes + key.len() + value.len();
+        if bytes > FUNCTION_BYTES_MAX {
+            return false;
+        }
+        functions.bytes = bytes;
+        functions.code.insert(key.to_vec(), value);
+        true
+    }
+}
+
 /// How a guest is stopped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Metering {
@@ -119,7 +168,8 @@ impl Host {
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
         let sandbox = Sandbox::start("sandbox", threads, false).map_err(|error| failed("threads")(&error))?;
         let background = Sandbox::start("background", 1, true).map_err(|error| failed("threads")(&error))?;
-        let flavour = |metering| Flavour::new(metering, threads).map_err(|error| failed("engine")(&error));
+        let functions = settings.keeps_functions;
+        let flavour = |metering| Flavour::new(metering, threads, functions).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
@@ -246,8 +296,12 @@ impl Inner {
 
 impl Flavour {
     /// What runs all the time has slots, where the machine has the addresses for them; what hardly ever runs has none.
-    fn new(metering: Metering, threads: usize) -> wasmtime::Result<Self> {
+    fn new(metering: Metering, threads: usize, keeps_functions: bool) -> wasmtime::Result<Self> {
         let mut config = Self::config(metering);
+        if keeps_functions && metering == Metering::Epoch {
+            static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(Arc::default);
+            config.enable_incremental_compilation(FUNCTIONS.clone())?;
+        }
         if metering == Metering::Epoch {
             let slots = Slots::reserve(&mut config, threads);
             match Engine::new(&config) {

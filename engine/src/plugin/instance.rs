@@ -508,7 +508,14 @@ fn trap_reason(guest: &Guest, error: &wasmtime::Error) -> String {
         write!(reason, "; it said: {words}").ok();
     }
     if let Some(trace) = error.downcast_ref::<WasmBacktrace>() {
+        let before = reason.len();
         name_frames(trace, &mut reason);
+        // What an interpreter's library does where it finds nothing: it says no word, and its frames are nobody's source.
+        if words.is_empty() && reason[before..].contains("__wasilibc_") {
+            reason.push_str(
+                "; it looked for files, the network or the environment, of which the sandbox has none: put what it needs into the event",
+            );
+        }
     }
     reason
 }

@@ -38,7 +38,8 @@ def main() -> int:
         (Path(entry) / "laterna_entry.py").write_text(f"import {source.stem}\nfrom laterna._guest import WitWorld\n")
         paths = [argument for path in (entry, HERE, source.parent) for argument in ("-p", str(path))]
         command = [*tool(), "-q", "-d", str(HERE / "wit"), "-w", "projection", "componentize", "--stub-wasi", *paths, "laterna_entry", "-o", str(output)]
-        return subprocess.run(command).returncode
+        # Where the tool itself is when the module fails helps nobody.
+        return subprocess.run(command, env={**os.environ, "RUST_BACKTRACE": "0"}).returncode
 
 
 if __name__ == "__main__":

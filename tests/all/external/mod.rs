@@ -1,5 +1,6 @@
 //! On a real Kafka and a real PostgreSQL.
 
+mod author;
 mod calibration;
 mod control;
 mod determinism;

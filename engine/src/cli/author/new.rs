@@ -241,12 +241,8 @@ impl Template {
             }
         }
         if let Some(sample) = sample {
-            let Some((ending, text)) = source::write(&self.language, &sample.model) else {
-                bail!(
-                    "nothing is inferred from samples for {} yet: leave --from-sample and --from-topic out",
-                    self.language
-                )
-            };
+            let (ending, text) = source::write(&self.language, &sample.model)
+                .with_context(|| format!("this build of laterna infers nothing for {}", self.language))?;
             let path =
                 self.source(ending).with_context(|| format!("the template of {} has no source", self.language))?;
             put(&fill(path), text.as_bytes())?;

@@ -12,8 +12,8 @@ use serde_json::{Map, Value};
 
 use super::super::golden::events::Golden;
 
-/// Fields of one object that become columns; a table takes 200.
-const COLUMNS_MAX: usize = 100;
+/// Fields of one object that become columns: so many are read into one struct in every language.
+const COLUMNS_MAX: usize = 60;
 /// Kinds of event that get a branch of their own.
 const KINDS_MAX: usize = 40;
 /// Of each kind, so many events go into the test.
@@ -183,6 +183,9 @@ pub(super) fn infer(name: &str, topic: &str, golden: &[Golden]) -> anyhow::Resul
             names.left_out
         ));
     }
+    if !names.unnamed.is_empty() {
+        notes.push(format!("left out, as not every language can name it: {}", names.unnamed.join(", ")));
+    }
     let events = chosen(golden, discriminator.as_deref(), &key);
     if events.len() < golden.len() {
         notes.push(format!("tests/events.jsonl has {} of the sample's {} events", events.len(), golden.len()));
@@ -234,7 +237,7 @@ fn key(objects: &Objects<'_>, golden: &[Golden], discriminator: Option<&str>) ->
         let is_id = *json == "id" || json.ends_with("_id") || json.ends_with("Id") || *json == "uuid";
         let is_there = objects.iter().all(|(_, object)| object.get(*json).is_some_and(|value| !value.is_null()));
         let is_key = matches!(types[json.as_str()], Type::Integer | Type::Long | Type::Text | Type::Uuid);
-        is_id && is_there && is_key && Some(json.as_str()) != discriminator
+        is_id && is_there && is_key && is_name(json) && Some(json.as_str()) != discriminator
     };
     let first = objects.first().and_then(|(_, object)| object.keys().filter(candidates).min_by_key(|json| json.len()));
     match first {
@@ -253,7 +256,10 @@ fn key(objects: &Objects<'_>, golden: &[Golden], discriminator: Option<&str>) ->
 struct Names {
     columns: Vec<(String, String)>,
     count: String,
+    /// Beyond [`COLUMNS_MAX`].
     left_out: usize,
+    /// Fields whose names are no names elsewhere, as they are told.
+    unnamed: Vec<String>,
 }
 
 impl Names {
@@ -265,7 +271,8 @@ impl Names {
         };
         let types = types(objects);
         let mut columns: Vec<(String, String)> = Vec::new();
-        let mut left_out = 0;
+        let mut left_out: BTreeSet<&str> = BTreeSet::new();
+        let mut unnamed: Vec<String> = Vec::new();
         for json in objects.iter().flat_map(|(_, object)| object.keys()) {
             let is_key = match key {
                 Key::Event { column } => column != "key" && column_name(json) == *column,
@@ -275,8 +282,15 @@ impl Names {
             if is_key || Some(json.as_str()) == discriminator || columns.iter().any(|(known, _)| known == json) {
                 continue;
             }
+            if !is_name(json) {
+                let told = format!("{json:?}");
+                if !unnamed.contains(&told) {
+                    unnamed.push(told);
+                }
+                continue;
+            }
             if columns.len() == COLUMNS_MAX {
-                left_out += 1;
+                left_out.insert(json);
                 continue;
             }
             let plain = column_name(json);
@@ -288,8 +302,13 @@ impl Names {
             columns.push((json.clone(), name));
         }
         let count = free("events", &mut taken);
-        Self { columns, count, left_out }
+        Self { columns, count, left_out: left_out.len(), unnamed }
     }
+}
+
+/// Whether a field's name is one in every language: Go's tags end at a comma or a back quote, C's texts at a NUL.
+fn is_name(json: &str) -> bool {
+    !json.is_empty() && json != "-" && !json.contains([',', '`']) && !json.contains(char::is_control)
 }
 
 /// The name, or the name with a number, so that it stands once.
@@ -462,13 +481,43 @@ fn type_name(value: &str, taken: &mut BTreeSet<String>) -> String {
     name.truncate(40);
     let mut free = name.clone();
     let mut number = 2;
-    // Other, Incoming and Gone are the templates' own.
-    while ["Other", "Incoming", "Gone"].contains(&free.as_str()) || !taken.insert(free.to_ascii_lowercase()) {
+    while TYPES.contains(&free.as_str()) || !taken.insert(free.to_ascii_lowercase()) {
         free = format!("{name}{number}");
         number += 1;
     }
     free
 }
+
+/// Types that the sources have already: their own, and those of the languages and SDKs.
+const TYPES: [&str; 27] = [
+    "Box",
+    "Bytes",
+    "Changes",
+    "Date",
+    "Decimal",
+    "Deserialize",
+    "Err",
+    "Event",
+    "Fault",
+    "Gone",
+    "Incoming",
+    "Json",
+    "None",
+    "Null",
+    "Ok",
+    "Option",
+    "Other",
+    "Result",
+    "Row",
+    "Rows",
+    "Self",
+    "Some",
+    "String",
+    "Text",
+    "Timestamp",
+    "Uuid",
+    "Vec",
+];
 
 /// Whether the name is a key word of one of the languages, or a name that all of their sources have already.
 pub(super) fn is_keyword(name: &str) -> bool {
@@ -591,7 +640,11 @@ mod tests {
             assert_eq!(column_name(json), column, "{json}");
         }
         let mut taken = BTreeSet::new();
-        let names = ["order.placed", "order-placed", "3d", "", "other"].map(|value| type_name(value, &mut taken));
-        assert_eq!(names, ["OrderPlaced", "OrderPlaced2", "Kind3d", "Seen", "Other2"]);
+        let names =
+            ["order.placed", "order-placed", "3d", "", "other", "event"].map(|value| type_name(value, &mut taken));
+        assert_eq!(names, ["OrderPlaced", "OrderPlaced2", "Kind3d", "Seen", "Other2", "Event2"]);
+        let odd = of(r#"{"key":"a","value":{"a,b":1,"`":2,"":3,"-":4,"n":5}}"#);
+        let columns: Vec<_> = odd.model.columns.iter().map(|column| column.name.as_str()).collect();
+        assert_eq!((columns, odd.notes.len()), (vec!["n"], 1), "{:?}", odd.notes);
     }
 }

@@ -92,6 +92,14 @@ const SIGNS: &[(&str, &str)] = &[
     ("No module named 'ziglang'", "pip install ziglang"),
     ("No module named componentize_py", "pip install componentize-py"),
     ("No module named 'componentize_py'", "pip install componentize-py"),
+    (
+        "ModuleNotFoundError: No module named",
+        "put the module beside plugin.py; only what is written in Python itself runs in the sandbox",
+    ),
+    (
+        "Could not resolve \"node:",
+        "leave it out: the sandbox has no files, network or processes; put what the projection needs into the event",
+    ),
     ("Cannot find package", "npm install"),
     ("Cannot find module", "npm install"),
     ("could not determine executable to run", "npm install"),
@@ -155,6 +163,11 @@ mod tests {
         assert!(absent("fpc", "go").contains("plugin.toml says"));
         let cargo = "error[E0463]: can't find crate for `core`\n  = note: the `wasm32-unknown-unknown` target may not be installed";
         assert_eq!(mend(cargo), Some("rustup target add wasm32-unknown-unknown"));
+        assert!(mend("ERROR: Could not resolve \"node:fs\"").is_some_and(|mend| mend.contains("into the event")));
+        assert!(
+            mend("ModuleNotFoundError: No module named 'numpy'").is_some_and(|mend| mend.contains("in the sandbox"))
+        );
+        assert_eq!(mend("No module named 'componentize_py'"), Some("pip install componentize-py"));
         assert_eq!(mend("error: expected `;`"), None);
     }
 

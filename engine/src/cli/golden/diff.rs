@@ -9,8 +9,16 @@ use serde_json::{Map, Value};
 /// Differences shown of one table; the rest is counted.
 const SHOWN_MAX: usize = 20;
 
+/// An expected row.
+#[derive(Debug)]
+pub(super) struct Expected {
+    /// The line it stands in, from 1.
+    line: usize,
+    row: Map<String, Value>,
+}
+
 /// Reads expected rows: one JSON object a line, with exactly these columns.
-pub(super) fn parse(text: &str, columns: &[String]) -> anyhow::Result<Vec<Map<String, Value>>> {
+pub(super) fn parse(text: &str, columns: &[String]) -> anyhow::Result<Vec<Expected>> {
     let mut rows = Vec::new();
     for (index, line) in text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty()) {
         let number = index + 1;
@@ -21,7 +29,7 @@ pub(super) fn parse(text: &str, columns: &[String]) -> anyhow::Result<Vec<Map<St
         if let Some(missing) = columns.iter().find(|name| !row.contains_key(*name)) {
             bail!("line {number}: the column {missing:?} is missing");
         }
-        rows.push(row);
+        rows.push(Expected { line: number, row });
     }
     Ok(rows)
 }
@@ -41,12 +49,14 @@ pub(super) fn write(rows: &TableRows) -> String {
 pub(super) struct Difference {
     /// The row's primary key, in its order.
     pub(super) key: Vec<Value>,
+    /// The line in which it is expected otherwise.
+    pub(super) expected_line: Option<usize>,
     /// For people.
     pub(super) text: String,
 }
 
 /// What differs, one line each.
-pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>], found: &TableRows) -> Vec<Difference> {
+pub(super) fn rows(table: &str, key: &[String], expected: &[Expected], found: &TableRows) -> Vec<Difference> {
     let found: Vec<Map<String, Value>> =
         found.rows.iter().map(|row| found.columns.iter().cloned().zip(row.iter().cloned()).collect()).collect();
     let key_of = |row: &Map<String, Value>| -> Vec<Value> {
@@ -56,31 +66,38 @@ pub(super) fn rows(table: &str, key: &[String], expected: &[Map<String, Value>],
         key.iter().zip(key_of(row)).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(" ")
     };
     let mut differences = Vec::new();
-    let mut add = |row: &Map<String, Value>, what: String| {
-        differences.push(Difference { key: key_of(row), text: format!("  {table} {}: {what}", place(row)) });
+    let mut add = |row: &Map<String, Value>, expected_line: Option<usize>, what: String| {
+        let text = format!("  {table} {}: {what}", place(row));
+        differences.push(Difference { key: key_of(row), expected_line, text });
     };
-    let mut by_key: BTreeMap<String, &Map<String, Value>> = BTreeMap::new();
-    for row in expected {
-        if by_key.insert(place(row), row).is_some() {
-            add(row, "expected twice".to_owned());
+    let mut by_key: BTreeMap<String, &Expected> = BTreeMap::new();
+    for expected in expected {
+        if by_key.insert(place(&expected.row), expected).is_some() {
+            add(&expected.row, Some(expected.line), "expected twice".to_owned());
         }
     }
     for row in &found {
         match by_key.remove(&place(row)) {
-            None => add(row, format!("unexpected row {}", Value::Object(row.clone()))),
-            Some(wanted) => {
+            None => add(row, None, format!("unexpected row {}", Value::Object(row.clone()))),
+            Some(Expected { line, row: wanted }) => {
                 for (name, value) in wanted.iter().filter(|(name, value)| row.get(*name) != Some(value)) {
                     let found = row.get(name).unwrap_or(&Value::Null);
-                    add(row, format!("{name} is {found}, expected {value}"));
+                    add(row, Some(*line), format!("{name} is {found}, expected {value}"));
                 }
             }
         }
     }
-    by_key.values().for_each(|row| add(row, format!("missing row {}", Value::Object((*row).clone()))));
+    by_key.values().for_each(|Expected { line, row }| {
+        add(row, Some(*line), format!("missing row {}", Value::Object(row.clone())));
+    });
     if differences.len() > SHOWN_MAX {
         let more = differences.len() - SHOWN_MAX;
         differences.truncate(SHOWN_MAX);
-        differences.push(Difference { key: Vec::new(), text: format!("  {table}: and {more} more differences") });
+        differences.push(Difference {
+            key: Vec::new(),
+            expected_line: None,
+            text: format!("  {table}: and {more} more differences"),
+        });
     }
     differences
 }
@@ -122,6 +139,8 @@ mod tests {
             ]
         );
         assert_eq!(compare("").len(), 2);
+        let lines = rows("t", &["id".to_owned()], &parse(text, &found().columns).unwrap(), &found());
+        assert_eq!(lines.iter().map(|one| one.expected_line).collect::<Vec<_>>(), [Some(1), None, Some(2)]);
         let twice = format!("{}{}", write(&found()), "{\"id\":\"a\",\"n\":1,\"sum\":\"1.50\"}\n");
         assert_eq!(compare(&twice), ["  t id=\"a\": expected twice"]);
     }

@@ -178,7 +178,7 @@ pub(super) fn batch_from(start: i64, values: &[&str]) -> Arc<EventBatch> {
 }
 
 pub(super) fn host() -> Host {
-    Host::new(HostSettings { cache_dir: None, threads: 2 }).unwrap()
+    Host::new(HostSettings { cache_dir: None, threads: 2, ..HostSettings::default() }).unwrap()
 }
 
 pub(super) async fn plugin(wasm: Vec<u8>, limits: Limits) -> Plugin {

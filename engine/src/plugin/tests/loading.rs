@@ -162,7 +162,8 @@ async fn an_invalid_descriptor_is_told_with_all_problems() {
 async fn the_cache_is_hit_and_never_believed() {
     let folder = tempfile::tempdir().unwrap();
     let dir = folder.path().join("cache");
-    let host = || Host::new(HostSettings { cache_dir: Some(dir.clone()), threads: 1 }).unwrap();
+    let host =
+        || Host::new(HostSettings { cache_dir: Some(dir.clone()), threads: 1, ..HostSettings::default() }).unwrap();
     let load = async |host: Host| {
         let plugin = host.load(preview_1().core().into(), Limits::default()).await.unwrap();
         assert_eq!(numbers(&plugin.apply(&batch(&["o"])).await.unwrap()), [10]);
@@ -195,10 +196,20 @@ async fn the_cache_is_hit_and_never_believed() {
 }
 
 #[tokio::test]
+async fn kept_functions_are_the_same_code() {
+    // The first of the hosts compiles, the second one puts together what was compiled.
+    for _ in 0..2 {
+        let host = Host::new(HostSettings { threads: 1, keeps_functions: true, ..HostSettings::default() }).unwrap();
+        let plugin = host.load(preview_1().core().into(), Limits::default()).await.unwrap();
+        assert_eq!(numbers(&plugin.apply(&batch(&["o"])).await.unwrap()), [10]);
+    }
+}
+
+#[tokio::test]
 async fn a_folder_that_cannot_be_private_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("file");
     fs::write(&file, "").unwrap();
-    let error = Host::new(HostSettings { cache_dir: Some(file), threads: 1 }).unwrap_err();
+    let error = Host::new(HostSettings { cache_dir: Some(file), threads: 1, ..HostSettings::default() }).unwrap_err();
     assert_eq!(error.code, "cache_folder");
 }

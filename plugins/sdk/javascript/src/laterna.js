@@ -16,6 +16,11 @@ export { Halt, Reject } from './fault.js';
 export { day, micros } from './time.js';
 export { bigint, boolean, bytes, date, decimal, float, integer, json, list, nullable, object, rawJson, tagged, text, timestamp, uuid } from './types.js';
 
+// What the sandbox lacks says so, instead of not being defined.
+globalThis.fetch ??= () => {
+  throw new Error('there is no network in the sandbox: put what the projection needs into the event');
+};
+
 /** Lines in the projection's log. */
 export const log = {};
 for (const level of ['trace', 'debug', 'info', 'warn', 'error']) log[level] = (message) => write(level, String(message));

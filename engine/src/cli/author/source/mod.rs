@@ -4,9 +4,12 @@
 //! Laws: what it writes builds without a warning, passes for every event that the model was made of, and is what a person would have
 //! written: it is a beginning to be changed.
 
+mod c;
+mod go;
 mod javascript;
 mod python;
 mod rust;
+mod zig;
 
 use super::sample::Model;
 
@@ -19,6 +22,10 @@ pub(super) fn write(language: &str, model: &Model) -> Option<(&'static str, Stri
         "javascript" => Some(("js", javascript::write(model))),
         "typescript" => Some(("ts", javascript::write(model))),
         "python" => Some(("py", python::write(model))),
+        "go" | "tinygo" => Some(("go", go::write(model))),
+        "c" => Some(("c", c::write(model, c::Dialect::C))),
+        "cpp" => Some(("cpp", c::write(model, c::Dialect::Cpp))),
+        "zig" => Some(("zig", zig::write(model))),
         _ => None,
     }
 }
@@ -54,6 +61,18 @@ fn literal(text: &str) -> String {
     out
 }
 
+/// `OrderPlaced` as `_order_placed`.
+fn snake(type_name: &str) -> String {
+    let mut name = String::new();
+    for c in type_name.chars() {
+        if c.is_ascii_uppercase() {
+            name.push('_');
+        }
+        name.push(c.to_ascii_lowercase());
+    }
+    name
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::super::golden::events;
@@ -72,7 +91,7 @@ mod tests {
     #[test]
     fn sources_are_those_that_were_tried() {
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/sources");
-        for language in ["rust", "javascript", "typescript", "python"] {
+        for language in ["rust", "javascript", "typescript", "python", "go", "c", "cpp", "zig"] {
             for (name, sample) in [("kinds", KINDS), ("plain", PLAIN), ("keyless", KEYLESS)] {
                 let golden = events::read(sample, "orders").unwrap();
                 let (ending, text) = write(language, &infer(name, "orders", &golden).unwrap().model).unwrap();

@@ -1,7 +1,7 @@
 //! Python: values are read from the event's own dictionary, so that a field may have any name.
 
 use super::super::sample::{Column, Field, Key, Kind, Model, Type};
-use super::{introduction, literal};
+use super::{introduction, literal, snake};
 
 pub(super) fn write(model: &Model) -> String {
     let introduction = introduction(model).join("\n");
@@ -106,14 +106,7 @@ fn value(field: &Field) -> String {
 
 /// The function of a kind's change.
 fn change(kind: &Kind) -> String {
-    let mut name = String::from("set");
-    for c in kind.type_name.chars() {
-        if c.is_ascii_uppercase() {
-            name.push('_');
-        }
-        name.push(c.to_ascii_lowercase());
-    }
-    name
+    format!("set{}", snake(&kind.type_name))
 }
 
 fn type_of(kind: Type) -> &'static str {
