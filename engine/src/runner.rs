@@ -605,14 +605,11 @@ impl Shell {
             Action::Reread(lane) => self.reread(lane),
             Action::BackOff(wait, attempt) => {
                 let messages = self.messages.clone();
-                tokio::spawn(
-                    async move {
-                        tokio::time::sleep(pause(attempt)).await;
-                        // Without a receiver the projection has ended.
-                        messages.send(Message::Retry(wait)).ok();
-                    }
-                    .boxed(),
-                );
+                in_background(async move {
+                    tokio::time::sleep(pause(attempt)).await;
+                    // Without a receiver the projection has ended.
+                    messages.send(Message::Retry(wait)).ok();
+                });
             }
             Action::Halted(halt) => {
                 tracing::error!(projection = self.generation.projection, %halt, "halted");
@@ -625,24 +622,18 @@ impl Shell {
 
     fn claim(&self, id: u64, bounds: Vec<LogBounds>) {
         let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
-        tokio::spawn(
-            async move {
-                let outcome = sink.claim(&generation, &bounds).await;
-                messages.send(Message::Claimed(id, outcome)).ok();
-            }
-            .boxed(),
-        );
+        in_background(async move {
+            let outcome = sink.claim(&generation, &bounds).await;
+            messages.send(Message::Claimed(id, outcome)).ok();
+        });
     }
 
     fn reread(&self, lane: usize) {
         let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
-        tokio::spawn(
-            async move {
-                let outcome = sink.checkpoints(&generation).await;
-                messages.send(Message::Reread(lane, outcome)).ok();
-            }
-            .boxed(),
-        );
+        in_background(async move {
+            let outcome = sink.checkpoints(&generation).await;
+            messages.send(Message::Reread(lane, outcome)).ok();
+        });
     }
 
     fn take(&mut self, id: ChunkId, partition: TopicPartition, mut events_max: usize, before: i64) {
@@ -674,14 +665,11 @@ impl Shell {
         let Some(chunk) = self.chunks.get(&id) else { return };
         let (plugin, decoder, batch) = (Arc::clone(&self.plugin), self.decoder.clone(), Arc::clone(&chunk.batch));
         let messages = self.messages.clone();
-        tokio::spawn(
-            async move {
-                let begun = Instant::now();
-                let outcome = decode_and_apply(&decoder, &plugin, &batch).await;
-                messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
-            }
-            .boxed(),
-        );
+        in_background(async move {
+            let begun = Instant::now();
+            let outcome = decode_and_apply(&decoder, &plugin, &batch).await;
+            messages.send(Message::Applied(id, outcome, begun.elapsed())).ok();
+        });
     }
 
     fn fold(&mut self, id: ChunkId, lane: usize) {
@@ -736,14 +724,11 @@ impl Shell {
         let lane = &mut self.lanes[index];
         let (Some(mut writer), Some(set)) = (lane.writer.take(), lane.under_way.take()) else { return };
         let messages = self.messages.clone();
-        tokio::spawn(
-            async move {
-                let begun = Instant::now();
-                let outcome = writer.commit(&set).await;
-                messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
-            }
-            .boxed(),
-        );
+        in_background(async move {
+            let begun = Instant::now();
+            let outcome = writer.commit(&set).await;
+            messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
+        });
     }
 
     /// Publishes the status, and tells the source how far its partitions are applied.
@@ -777,6 +762,11 @@ impl Shell {
         let partitions: Vec<PartitionStatus> = partitions.collect();
         self.report.publish(&self.generation, partitions, self.machine.is_quiet());
     }
+}
+
+/// Runs what tells the loop of its end. Boxed: tokio is compiled anew for each type of future.
+fn in_background(work: impl Future<Output = ()> + Send + 'static) {
+    tokio::spawn(work.boxed());
 }
 
 /// The changes of the events in front of the first that is at fault, and what is wrong with that one.

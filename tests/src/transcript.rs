@@ -162,8 +162,12 @@ impl Session {
     }
 
     fn shell(&self, command: &str) -> Command {
-        let mut shell = Command::new("sh");
-        shell.args(["-c", &format!("exec 2>&1; {command}")]).current_dir(&self.dir).stdin(Stdio::null());
+        // A background job of a shell ignores ^C, and so would all that it starts.
+        let mut shell = Command::new("env");
+        shell
+            .args(["--default-signal=INT", "sh", "-c", &format!("exec 2>&1; {command}")])
+            .current_dir(&self.dir)
+            .stdin(Stdio::null());
         // Nothing of what cargo tells those that it runs.
         for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("CARGO_")) {
             if name != "CARGO_HOME" {
