@@ -4,8 +4,9 @@ use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
 use super::Control;
-use super::view::{History, LogLine, Marker, RejectedPlugin, Sample};
+use super::view::{History, LogLine, Marker, RejectedPlugin, Sample, Tallies};
 use crate::runner::{ProjectionStatus, State};
+use crate::sink::RebuildState;
 
 /// Seconds between two samples, and how many are kept: six hours.
 const STEP: Duration = Duration::from_secs(10);
@@ -25,6 +26,9 @@ pub(super) struct Journal {
     next_line: u64,
     /// What it did when it was looked at last, and with which build, on which generation.
     last: Option<(State, String, u32)>,
+    /// The newest rebuild when it was looked at last.
+    last_rebuild: Option<Option<(String, RebuildState)>>,
+    tallies: Tallies,
 }
 
 impl Journal {
@@ -55,6 +59,7 @@ impl Journal {
             self.mark("swap", format!("generation {} is live, {generation} was", status.generation));
         } else if digest != status.plugin_digest {
             self.mark("reload", format!("build {} took over from {}", short(&status.plugin_digest), short(&digest)));
+            *self.tallies.reloads.entry("applied").or_default() += 1;
         }
         if state == status.state {
             return;
@@ -74,6 +79,19 @@ impl Journal {
             }
             _ => {}
         }
+    }
+
+    /// Counts a rebuild that has ended since the last look, on whichever engine.
+    fn look_at_rebuild(&mut self, now: Option<(String, RebuildState)>) {
+        let Some(before) = self.last_rebuild.replace(now.clone()) else { return };
+        if let Some((_, state)) = now.filter(|now| before.as_ref() != Some(now) && !now.1.is_active()) {
+            *self.tallies.rebuilds.entry(state.name()).or_default() += 1;
+        }
+    }
+
+    /// What has been counted since the engine started.
+    pub(super) fn tallies(&self) -> Tallies {
+        self.tallies.clone()
     }
 
     fn sample(&mut self, status: &ProjectionStatus) {
@@ -165,7 +183,9 @@ impl super::Supervised {
                 "{} was rejected ({}): {}; the build before goes on",
                 rejected.file, rejected.code, rejected.reason
             );
-            self.journal(&name).log("error", "engine", text);
+            let journal = self.journal(&name);
+            journal.log("error", "engine", text);
+            *journal.tallies.reloads.entry("rejected").or_default() += 1;
         }
     }
 }
@@ -194,8 +214,14 @@ impl Control {
                 sampled = Some(tokio::time::Instant::now());
             }
             for status in state.statuses() {
+                let newest = state.registry.rebuilds.iter().find(|rebuild| rebuild.projection == status.name);
+                let newest = newest.map(|rebuild| (rebuild.id.clone(), rebuild.state));
+                let informed = state.informed;
                 let journal = state.journal(&status.name);
                 journal.look(&status);
+                if informed {
+                    journal.look_at_rebuild(newest);
+                }
                 if sample {
                     journal.sample(&status);
                 }
@@ -231,5 +257,20 @@ mod tests {
         assert_eq!(journal.lines(lines[LINES_MAX - 1].id, 10), []);
         let last = journal.lines(0, 2);
         assert_eq!(last.iter().map(|line| line.id).collect::<Vec<_>>(), [2009, 2010]);
+    }
+
+    #[test]
+    fn a_rebuild_is_counted_once_when_it_has_ended() {
+        let mut journal = Journal::default();
+        let rebuild = |id: &str, state| (id.to_owned(), state);
+        // What had ended before the engine started is not its doing.
+        journal.look_at_rebuild(Some(rebuild("a", RebuildState::Switched)));
+        assert_eq!(journal.tallies().rebuilds, [].into());
+        for state in [RebuildState::Filling, RebuildState::Switched, RebuildState::Switched] {
+            journal.look_at_rebuild(Some(rebuild("b", state)));
+        }
+        // One that began and ended between two looks.
+        journal.look_at_rebuild(Some(rebuild("c", RebuildState::Cancelled)));
+        assert_eq!(journal.tallies().rebuilds, [("switched", 1), ("cancelled", 1)].into());
     }
 }

@@ -580,6 +580,7 @@ impl Control {
             rejected: file.and_then(DiskFile::rejected),
             rebuild,
             generations: generations.cloned().collect(),
+            tallies: journal.map(super::journal::Journal::tallies).unwrap_or_default(),
             status,
         })
     }

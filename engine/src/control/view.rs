@@ -1,5 +1,7 @@
 //! What the control plane shows: plain values, put together from what is remembered and what runs. Decides nothing.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use crate::error::Halt;
@@ -37,6 +39,18 @@ pub struct ProjectionView {
     pub rebuild: Option<RebuildView>,
     /// All generations whose tables are there, by number.
     pub generations: Vec<GenerationRecord>,
+    /// What has been counted of it; for metrics.
+    #[serde(skip)]
+    pub tallies: Tallies,
+}
+
+/// What has happened to a projection since the engine started, counted by how it ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tallies {
+    /// Builds in the plugins folder: `applied` (one took over), `rejected` (one does not run).
+    pub reloads: BTreeMap<&'static str, u64>,
+    /// Rebuilds: `switched`, `cancelled`, `failed`.
+    pub rebuilds: BTreeMap<&'static str, u64>,
 }
 
 /// A rebuild and how far it is.

@@ -147,6 +147,7 @@ pub(super) fn view(name: &str) -> ProjectionView {
             collect_at_us: None,
             created_at_us: NOW,
         }],
+        tallies: Tallies { reloads: [("applied", 3), ("rejected", 1)].into(), rebuilds: [("switched", 2)].into() },
         status,
     }
 }

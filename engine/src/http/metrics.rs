@@ -335,6 +335,14 @@ fn work(encoder: &mut DescriptorEncoder<'_>, projections: &[ProjectionView]) -> 
         "Faults of events by kind: rejected, halted, trapped, invalid, undecodable.",
         faults,
     )?;
+    let reloads = by_label(projections, "result", |projection| {
+        Box::new(projection.tallies.reloads.iter().map(|(result, n)| ((*result).to_owned(), *n)))
+    });
+    counters(encoder, "laterna_plugin_reloads", "Builds that took over (applied), or do not run (rejected).", reloads)?;
+    let rebuilds = by_label(projections, "result", |projection| {
+        Box::new(projection.tallies.rebuilds.iter().map(|(result, n)| ((*result).to_owned(), *n)))
+    });
+    counters(encoder, "laterna_rebuilds", "Rebuilds that ended: switched, cancelled, failed.", rebuilds)?;
     let histogram = |encoder: &mut _, name, help, of_counters: fn(&ProjectionView) -> &Histogram| {
         histograms(encoder, name, help, projections.iter().map(|projection| (of(projection), of_counters(projection))))
     };

@@ -58,6 +58,9 @@ fn the_text_parses_and_unknown_values_have_no_line() {
     assert_eq!(samples["laterna_projection_state{projection=\"a\",state=\"catching-up\"}"], 1.0);
     assert_eq!(samples["laterna_projection_state{projection=\"a\",state=\"halted\"}"], 0.0);
     assert_eq!(samples["laterna_records_applied_total{projection=\"a\"}"], 11.0);
+    assert_eq!(samples["laterna_plugin_reloads_total{projection=\"a\",result=\"applied\"}"], 3.0);
+    assert_eq!(samples["laterna_plugin_reloads_total{projection=\"a\",result=\"rejected\"}"], 1.0);
+    assert_eq!(samples["laterna_rebuilds_total{projection=\"a\",result=\"switched\"}"], 2.0);
     assert_eq!(samples["laterna_rows_written_total{projection=\"a\",table=\"orders\"}"], 9.0);
     assert_eq!(samples["laterna_wasm_traps_total{projection=\"a\",kind=\"trapped\"}"], 1.0);
     assert_eq!(samples["laterna_projection_halted{projection=\"halted_one\",code=\"event_rejected\"}"], 1.0);
