@@ -19,6 +19,7 @@ pub mod error;
 pub mod event;
 pub mod format;
 pub mod http;
+mod peer;
 pub mod plugin;
 pub mod runner;
 pub mod sink;

@@ -14,6 +14,8 @@ mod text;
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
+use futures_util::FutureExt as _;
+
 use crate::error::{ErrorKind, Halt};
 use crate::event::{Event, EventBatch, Header};
 use registry::{Schema, SchemaId};
@@ -209,7 +211,7 @@ impl Decoder {
         let schemas = self.schemas(batch).await?;
         let (decoder, batch) = (self.clone(), Arc::clone(batch));
         // A panic in here ends at the task.
-        let task = tokio::spawn(async move { decoder.all(&batch, &schemas).await });
+        let task = tokio::spawn(async move { decoder.all(&batch, &schemas).await }.boxed());
         task.await.map_err(|error| {
             let remedy = "restart the engine, and report this: it is a fault of Laterna".to_owned();
             let reason = format!("decoding broke off: {error}");

@@ -1,26 +1,23 @@
-//! The schema registry: which schema an id means. Hides HTTP, TLS, references between schemas, the cache.
+//! The schema registry: which schema an id means. Hides its API, references between schemas, the cache.
 //!
 //! Invariants: a schema never changes under its id, so what was found is kept (bounded) and asked for once, whoever wants it; that an id is
 //! unknown is believed for half a minute only. A registry that does not answer is waited for, and nothing is guessed meanwhile.
-//! One request, one connection, no redirects: the password goes nowhere but to the address that was named. Time and size of an answer are bounded.
+//! The password goes nowhere but to the address that was named. Time and size of an answer are bounded.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use base64::Engine as _;
-use http_body_util::{BodyExt as _, Empty, Limited};
+use http_body_util::Full;
 use hyper::body::Bytes;
-use hyper::{Request, StatusCode, Uri, header};
-use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
-use tokio_native_tls::native_tls;
+use hyper::{StatusCode, header};
+use tokio_native_tls::native_tls::Certificate;
 
 use super::{FormatError, avro, protobuf};
 use crate::error::{ErrorKind, Halt};
+use crate::peer::{Peer, UrlError, check_url, segment};
 
-const CONNECT_MAX: Duration = Duration::from_secs(5);
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 const ANSWER_BYTES_MAX: usize = 16 << 20;
 /// Schemas that are kept; beyond, the oldest go.
@@ -102,12 +99,7 @@ struct Cache {
 /// A schema registry that speaks Confluent's API.
 pub struct Registry {
     settings: RegistrySettings,
-    is_tls: bool,
-    host: String,
-    port: u16,
-    authority: String,
-    base: String,
-    tls: Option<native_tls::TlsConnector>,
+    peer: Peer,
     cache: Mutex<Cache>,
     /// One asks at a time; the others find what it found.
     asking: tokio::sync::Mutex<()>,
@@ -159,27 +151,16 @@ enum Answer<T> {
 /// # Errors
 /// What is wrong, for people.
 pub fn check_registry_url(url: &str) -> Result<(), String> {
-    address(url).map(drop)
+    check_url(url).map_err(url_error)
 }
 
-fn address(url: &str) -> Result<(bool, String, u16, String, String), String> {
-    let wrong = |what: &str| format!("{what}; write it as \"http://HOST:8081\"");
-    let uri: Uri = url.parse().map_err(|_| wrong("it is no URL"))?;
-    let (is_tls, port) = match uri.scheme_str() {
-        Some("http") => (false, 80),
-        Some("https") => (true, 443),
-        _ => return Err(wrong("it begins with neither http:// nor https://")),
-    };
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned()).unwrap_or_default();
-    if authority.contains('@') {
-        return Err("it holds a password; set schema_registry.username and schema_registry.password instead".to_owned());
+fn url_error(error: UrlError) -> String {
+    match error {
+        UrlError::Password => {
+            format!("{error}; set schema_registry.username and schema_registry.password instead")
+        }
+        _ => format!("{error}; write it as \"http://HOST:8081\""),
     }
-    let host = uri.host().unwrap_or_default().trim_matches(['[', ']']).to_owned();
-    if host.is_empty() || uri.query().is_some() {
-        return Err(wrong("it is more or less than a host, a port and a path"));
-    }
-    let base = uri.path().trim_end_matches('/').to_owned();
-    Ok((is_tls, host, uri.port_u16().unwrap_or(port), authority, base))
 }
 
 impl Registry {
@@ -188,25 +169,17 @@ impl Registry {
     /// # Errors
     /// Fatal ones: the address is none, or the certificates cannot be read.
     pub fn new(settings: RegistrySettings) -> Result<Self, FormatError> {
-        let url = &settings.url;
         let fatal = |reason: String, remedy: &str| error(ErrorKind::Fatal, "schema_registry_setting", reason, remedy);
-        let (is_tls, host, port, authority, base) = address(url)
-            .map_err(|what| fatal(format!("schema_registry.url {url:?}: {what}"), "correct [schema_registry]"))?;
-        let tls = if is_tls {
-            let certificates = |pem: &Vec<u8>| native_tls::Certificate::stack_from_pem(pem);
-            let own = settings.ca.as_ref().map(certificates).transpose();
-            let own =
-                own.map_err(|e| fatal(format!("schema_registry.ca: {e}"), "name a file with certificates in PEM"))?;
-            let mut builder = native_tls::TlsConnector::builder();
-            for certificate in own.unwrap_or_default() {
-                builder.add_root_certificate(certificate);
-            }
-            Some(builder.build().map_err(|e| fatal(format!("TLS: {e}"), "check the system's certificates"))?)
-        } else {
-            None
-        };
-        let (cache, asking) = (Mutex::default(), tokio::sync::Mutex::default());
-        Ok(Self { settings, is_tls, host, port, authority, base, tls, cache, asking })
+        let trusted = settings.ca.as_deref().map(Certificate::stack_from_pem).transpose();
+        let trusted =
+            trusted.map_err(|e| fatal(format!("schema_registry.ca: {e}"), "name a file with certificates in PEM"))?;
+        let peer = Peer::new(&settings.url, trusted.unwrap_or_default())
+            .map_err(|what| {
+                let reason = format!("schema_registry.url {:?}: {}", settings.url, url_error(what));
+                fatal(reason, "correct [schema_registry]")
+            })?
+            .map_err(|e| fatal(format!("TLS: {e}"), "check the system's certificates"))?;
+        Ok(Self { settings, peer, cache: Mutex::default(), asking: tokio::sync::Mutex::default() })
     }
 
     /// Whether it answers, in one line for people.
@@ -346,9 +319,16 @@ impl Registry {
     }
 
     async fn get<T: serde::de::DeserializeOwned>(&self, path: &str) -> Result<Answer<T>, FormatError> {
-        let (status, body) = tokio::time::timeout(ANSWER_MAX, self.send(path))
-            .await
-            .unwrap_or_else(|_| Err(self.away(&format!("no answer within {} s", ANSWER_MAX.as_secs()))))?;
+        let mut request =
+            self.peer.request(path).header(header::ACCEPT, "application/vnd.schemaregistry.v1+json, application/json");
+        if let Some(username) = &self.settings.username {
+            let pair = format!("{username}:{}", self.settings.password.as_deref().unwrap_or_default());
+            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
+            request = request.header(header::AUTHORIZATION, format!("Basic {pair}"));
+        }
+        let request = request.body(Full::<Bytes>::default()).map_err(|error| self.away(&error.to_string()))?;
+        let answer = self.peer.ask(request, ANSWER_MAX, ANSWER_BYTES_MAX).await;
+        let (status, body) = answer.map_err(|none| self.away(&none.cause))?;
         if status.is_success() {
             return serde_json::from_slice(&body).map(Answer::Found).map_err(|_| self.strange(path, status, &body));
         }
@@ -378,57 +358,9 @@ impl Registry {
         }
     }
 
-    async fn send(&self, path: &str) -> Result<(StatusCode, Bytes), FormatError> {
-        let connecting = TcpStream::connect((self.host.as_str(), self.port));
-        let stream = tokio::time::timeout(CONNECT_MAX, connecting)
-            .await
-            .map_err(|_| self.away("it does not take the connection"))?
-            .map_err(|error| self.away(&error.to_string()))?;
-        match &self.tls {
-            Some(tls) => {
-                let tls = tokio_native_tls::TlsConnector::from(tls.clone());
-                let stream = tls.connect(&self.host, stream).await.map_err(|e| self.away(&format!("TLS: {e}")))?;
-                self.exchange(stream, path).await
-            }
-            None => self.exchange(stream, path).await,
-        }
-    }
-
-    async fn exchange<S>(&self, stream: S, path: &str) -> Result<(StatusCode, Bytes), FormatError>
-    where
-        S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    {
-        let failed = |error: hyper::Error| self.away(&error.to_string());
-        let mut request = Request::builder()
-            .uri(format!("{}{path}", self.base))
-            .header(header::HOST, &self.authority)
-            .header(header::USER_AGENT, concat!("laterna/", env!("CARGO_PKG_VERSION")))
-            .header(header::ACCEPT, "application/vnd.schemaregistry.v1+json, application/json");
-        if let Some(username) = &self.settings.username {
-            let pair = format!("{username}:{}", self.settings.password.as_deref().unwrap_or_default());
-            let pair = base64::engine::general_purpose::STANDARD.encode(pair);
-            request = request.header(header::AUTHORIZATION, format!("Basic {pair}"));
-        }
-        let request = request.body(Empty::<Bytes>::new()).map_err(|error| self.away(&error.to_string()))?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        // It ends with the answer; what it has to say comes with the request's error.
-        let driving = tokio::spawn(connection);
-        let answer = async {
-            let response = sender.send_request(request).await.map_err(failed)?;
-            let status = response.status();
-            let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-            let body = body.map_err(|error| self.away(&format!("the answer broke off: {error}")))?.to_bytes();
-            Ok((status, body))
-        }
-        .await;
-        driving.abort();
-        answer
-    }
-
     fn away(&self, cause: &str) -> FormatError {
         let reason = format!("the schema registry at {} does not answer: {cause}", self.settings.url);
-        let remedy = if self.is_tls {
+        let remedy = if self.peer.is_tls() {
             "start it, or correct schema_registry.url, or name its certificate as schema_registry.ca"
         } else {
             "start it, or correct schema_registry.url"
@@ -456,17 +388,6 @@ fn protobuf_schema(serialized: &str, references: Vec<(String, String)>) -> Resul
     let references: Result<Vec<_>, String> =
         references.into_iter().map(|(name, text)| Ok((name, binary(&text)?))).collect();
     protobuf::Schema::parse(&file, &references?).map(Schema::Protobuf)
-}
-
-/// A subject as one segment of a path.
-fn segment(text: &str) -> String {
-    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~".contains(&byte);
-    let encoded: String = text
-        .bytes()
-        .map(|byte| if plain(byte) { char::from(byte).to_string() } else { format!("%{byte:02X}") })
-        .collect();
-    // A path's segment of dots would be another path.
-    if encoded.chars().all(|c| c == '.') { encoded.replace('.', "%2E") } else { encoded }
 }
 
 fn shown(text: &str) -> String {

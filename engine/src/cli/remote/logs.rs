@@ -8,10 +8,11 @@ use clap_complete::engine::ArgValueCandidates;
 use serde_json::{Map, Value};
 
 use super::answers::{Audit, AuditEntry, LogLine, Logs};
-use super::client::{ClientError, segment};
+use super::client::ClientError;
 use super::words::{NONE, Since, short, time};
 use super::{Engine, Show, of_projection, projections, read};
 use crate::cli::terminal::{complain, one_line, say, shorten, table, toned};
+use crate::peer::segment;
 
 /// How often new lines are asked for.
 const FOLLOW_PAUSE: Duration = Duration::from_millis(500);

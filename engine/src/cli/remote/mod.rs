@@ -35,8 +35,9 @@ use serde_json::Value;
 
 use super::terminal::{json, say};
 use super::{Global, Usage};
+use crate::peer::segment;
 use ask::Consent;
-use client::{Body, Client, ClientError, LONG, QUICK, segment};
+use client::{Body, Client, ClientError, LONG, QUICK};
 
 const URL: &str = "http://127.0.0.1:8484";
 const HEADING: &str = "Commands on a running engine";

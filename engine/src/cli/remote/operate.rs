@@ -7,10 +7,11 @@ use hyper::Method;
 use serde_json::Value;
 
 use super::answers::{Accepted, Plan, Plugins, Projection, Tables, Waited};
-use super::client::{Body, ClientError, LONG, segment};
+use super::client::{Body, ClientError, LONG};
 use super::words::{Place, build, duration, seconds};
 use super::{Engine, Named, look, of_projection, plugins, read};
 use crate::cli::terminal::complain;
+use crate::peer::segment;
 
 /// The engine waits for so long at most; a longer wait asks again.
 const ONE_WAIT_MAX: Duration = Duration::from_secs(4 * 60);

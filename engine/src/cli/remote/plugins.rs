@@ -7,10 +7,11 @@ use clap::Subcommand;
 use hyper::Method;
 
 use super::answers::{Plan, PluginFile, Plugins};
-use super::client::{Body, ClientError, segment};
+use super::client::{Body, ClientError};
 use super::words::{NONE, build, short};
 use super::{Engine, Output, Show, file_name, operate, read, wasm};
 use crate::cli::terminal::{Tone, one_line, table, toned};
+use crate::peer::segment;
 
 #[derive(clap::Args)]
 pub(in crate::cli) struct PlanOptions {

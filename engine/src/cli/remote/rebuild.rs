@@ -13,10 +13,11 @@ use hyper::Method;
 use serde_json::{Value, json};
 
 use super::answers::{Accepted, Forecast, Projection, Rebuild};
-use super::client::{Body, ClientError, segment};
+use super::client::{Body, ClientError};
 use super::words::{NONE, bar, counted, number, percent, rate, seconds, short};
 use super::{Engine, Named, Output, Show, look, of_projection, operate, projections, read};
 use crate::cli::terminal::{complain, end_line, json, one_line, redraw_line, say, table};
+use crate::peer::segment;
 
 /// How often a bar is drawn, and a plain line is written.
 const BAR_PAUSE: Duration = Duration::from_millis(250);
