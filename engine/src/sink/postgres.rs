@@ -61,7 +61,7 @@ pub struct PostgresSettings {
     pub connect_timeout: Duration,
     /// How long a commit, a claim or another short piece of work may take.
     pub commit_timeout: Duration,
-    /// How long a statement waits for a lock before the work is tried again later; below `commit_timeout`.
+    /// How long a statement waits for a lock before the work is tried again later; at most a third of `commit_timeout`.
     pub lock_timeout: Duration,
     /// Whether a commit waits until it is on disk. Without, a crash of the server may take back the last commits, each with
     /// its checkpoint: the events are applied again, and nothing is wrong in between.
@@ -410,9 +410,10 @@ impl PostgresSink {
         let types: Vec<_> = table.columns.iter().map(|column| column.column_type).collect();
         let tried = format!("reading {}.{}", namespace(generation), table.name);
         let work = Arc::new((text, types, start, take));
-        // Without a deadline: a large table takes its time.
+        // A whole table takes its time.
+        let deadline = limit.map(|_| self.commit_timeout);
         self.database
-            .run(None, tried, move |connection| {
+            .run(deadline, tried, move |connection| {
                 let work = Arc::clone(&work);
                 Box::pin(async move {
                     let (text, types, start, take) = &*work;

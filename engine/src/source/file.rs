@@ -215,16 +215,11 @@ impl Reader {
 
     /// Looks for new files and at the ends of known ones.
     fn scan(&mut self) {
-        let mut trouble = None;
-        match self.find() {
-            Ok(found) => {
-                for (partition, path) in found {
-                    if !self.tails.iter().any(|tail| tail.partition == partition) {
-                        self.tails.push(Tail::new(partition, path));
-                    }
-                }
+        let (found, mut trouble) = self.find();
+        for (partition, path) in found {
+            if !self.tails.iter().any(|tail| tail.partition == partition) {
+                self.tails.push(Tail::new(partition, path));
             }
-            Err(error) => trouble = Some(error),
         }
         let mut new = Vec::new();
         for tail in &mut self.tails {
@@ -259,41 +254,20 @@ impl Reader {
         self.shared.tell(trouble.map_or(SourceEvent::Recovered, SourceEvent::Failed));
     }
 
-    /// The files of our topics.
-    fn find(&self) -> Result<Vec<(TopicPartition, PathBuf)>, SourceError> {
+    /// The files of our topics, and what is in the way of others.
+    fn find(&self) -> (Vec<(TopicPartition, PathBuf)>, Option<SourceError>) {
         let dir = &self.settings.dir;
         if !dir.is_dir() {
             let reason = format!("the folder {} with the events is missing", dir.display());
-            return Err(error(ErrorKind::Transient, "dir_missing", reason, "create it, or correct `dir` in [file]"));
+            let remedy = "create it, or correct `dir` in [file]";
+            return (Vec::new(), Some(error(ErrorKind::Transient, "dir_missing", reason, remedy)));
         }
-        let mut found = Vec::new();
+        let (mut found, mut trouble) = (Vec::new(), None);
         for topic in &self.settings.topics {
-            let folder = dir.join(topic);
-            let entries = std::fs::read_dir(&folder).map_err(|e| match e.kind() {
-                IoKind::NotFound => {
-                    let reason = format!("the folder {} of topic {topic} is missing", folder.display());
-                    error(ErrorKind::Transient, "topic_missing", reason, "create it, with a file 0.jsonl")
-                }
-                _ => unreadable(&folder, &e),
-            })?;
-            for entry in entries {
-                let path = entry.map_err(|e| unreadable(&folder, &e))?.path();
-                if path.extension().is_none_or(|extension| extension != "jsonl") {
-                    continue;
-                }
-                let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-                match stem.parse::<i32>().ok().filter(|number| *number >= 0 && number.to_string() == stem) {
-                    Some(number) => found.push((TopicPartition::new(topic.as_str(), number), path)),
-                    None => {
-                        let reason = format!("{} is not named after a partition", path.display());
-                        let remedy = "name it 0.jsonl, 1.jsonl and so on, or move it away";
-                        return Err(error(ErrorKind::Transient, "bad_file_name", reason, remedy));
-                    }
-                }
-            }
+            trouble = trouble.or(find_topic(topic, &dir.join(topic), &mut found));
         }
         found.sort();
-        Ok(found)
+        (found, trouble)
     }
 
     /// Reads a piece of each file that is behind; true if there was anything.
@@ -494,6 +468,38 @@ impl Tail {
     }
 }
 
+/// The files of a topic. What is in the way of one is told, and the others are read.
+fn find_topic(topic: &str, folder: &Path, found: &mut Vec<(TopicPartition, PathBuf)>) -> Option<SourceError> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == IoKind::NotFound => {
+            let reason = format!("the folder {} of topic {topic} is missing", folder.display());
+            return Some(error(ErrorKind::Transient, "topic_missing", reason, "create it, with a file 0.jsonl"));
+        }
+        Err(e) => return Some(unreadable(folder, &e)),
+    };
+    let mut trouble = None;
+    for entry in entries {
+        let path = match entry {
+            Ok(entry) => entry.path(),
+            Err(e) => return trouble.or(Some(unreadable(folder, &e))),
+        };
+        if path.extension().is_none_or(|extension| extension != "jsonl") {
+            continue;
+        }
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        match stem.parse::<i32>().ok().filter(|number| *number >= 0 && number.to_string() == stem) {
+            Some(number) => found.push((TopicPartition::new(topic, number), path)),
+            None => {
+                let reason = format!("{} is not named after a partition", path.display());
+                let remedy = "name it 0.jsonl, 1.jsonl and so on, or move it away";
+                trouble = trouble.or(Some(error(ErrorKind::Transient, "bad_file_name", reason, remedy)));
+            }
+        }
+    }
+    trouble
+}
+
 fn unreadable(path: &Path, said: &std::io::Error) -> SourceError {
     let reason = format!("{} can't be read: {said}", path.display());
     error(ErrorKind::Transient, "file_unreadable", reason, "give the engine the right to read it")
@@ -590,6 +596,11 @@ mod tests {
         take_until(&mut source, &TopicPartition::new("orders", 1), 0, 1).await;
         append(&missing, "orders/0.jsonl", &lines(0..2));
         take_until(&mut source, &TopicPartition::new("orders", 0), 0, 2).await;
+        // What does not belong there is told, and does not stand in the way of the others.
+        append(&missing, "orders/stray.jsonl", &lines(0..1));
+        assert_eq!(failure(&mut source).await.halt.code, "bad_file_name");
+        append(&missing, "orders/2.jsonl", &lines(0..3));
+        take_until(&mut source, &TopicPartition::new("orders", 2), 0, 3).await;
     }
 
     #[tokio::test]

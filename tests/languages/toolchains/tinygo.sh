@@ -9,7 +9,7 @@ version=0.41.0
 folder=$cache/tinygo-$version
 
 PATH=$("$(dirname "${BASH_SOURCE[0]}")/go.sh"):$PATH
-debian llvm-19-dev libclang-19-dev lld-19 wasi-libc libclang-rt-19-dev-wasm32 binaryen g++
+debian llvm-19-dev clang-19 libclang-19-dev lld-19 wasi-libc libclang-rt-19-dev-wasm32 binaryen g++
 
 install() {
   local source root=$1 libc builtins

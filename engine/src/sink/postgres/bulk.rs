@@ -38,7 +38,7 @@ const LIMIT: Duration = Duration::from_secs(2 * 60);
 const KEYS_LIMIT: Duration = Duration::from_secs(30 * 60);
 /// A crash of the server takes back rows and checkpoints together, so nothing waits for the disk.
 const SETTINGS: &str = "SET synchronous_commit = off; SET lock_timeout = '60s'; SET maintenance_work_mem = '128MB'; \
-                        SET idle_in_transaction_session_timeout = '10min'";
+                        SET idle_in_transaction_session_timeout = '60s'";
 
 /// Fills a generation.
 pub(super) struct BulkWriter {

@@ -3,6 +3,7 @@
 //! Invariant: no future of a connection is ever dropped while the connection lives on. Work runs in a task of its own;
 //! where its deadline passes, the task ends together with its connection, which closes the socket.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -20,6 +21,9 @@ use crate::sink::{SinkError, sql};
 const IDLE_MAX: usize = 2;
 /// How many prepared statements a connection keeps.
 const STATEMENTS_MAX: usize = 256;
+/// How long a session may hold a transaction without saying anything: no work pauses in one, so whoever does has been stopped, and another
+/// engine waits for his locks.
+const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// The oldest server that understands every statement, as `server_version_num`.
 const SERVER_VERSION_MIN: i32 = 120_000;
 
@@ -30,6 +34,8 @@ pub(super) struct Database {
     /// `PostgreSQL at localhost:5432 (database "shop", user "laterna")`.
     place: String,
     idle: Mutex<Vec<PgConnection>>,
+    /// Whether it has let us in once.
+    entered: AtomicBool,
 }
 
 impl Database {
@@ -52,7 +58,7 @@ impl Database {
         let user = options.get_username();
         let database = options.get_database().unwrap_or(user);
         let place = format!("PostgreSQL at {host} (database {database:?}, user {user:?})");
-        Ok(Self { options, settings, place, idle: Mutex::new(Vec::new()) })
+        Ok(Self { options, settings, place, idle: Mutex::new(Vec::new()), entered: AtomicBool::new(false) })
     }
 
     /// How long a commit may take.
@@ -66,7 +72,24 @@ impl Database {
     }
 
     /// A new connection to a server that takes writes, with the session's settings made.
+    ///
+    /// What refuses at the start is a mistake of the settings. Once it has let us in, the same answers come from a failover (a standby behind
+    /// the address), from a password or certificate that is being changed, from a proxy that is cut: it goes on by itself when they end.
     pub(super) async fn connect(&self) -> Result<PgConnection, SinkError> {
+        let connected = self.enter().await;
+        match connected {
+            Ok(_) => self.entered.store(true, Ordering::Relaxed),
+            Err(mut error) if error.kind == ErrorKind::Fatal && self.entered.load(Ordering::Relaxed) => {
+                error.kind = ErrorKind::Transient;
+                error.message.push_str("; it let this engine in before, so it is tried again");
+                return Err(error);
+            }
+            Err(_) => {}
+        }
+        connected
+    }
+
+    async fn enter(&self) -> Result<PgConnection, SinkError> {
         let options = self.options.clone();
         let settings = session_settings(&self.settings);
         let tried = format!("connecting to {}", self.place);
@@ -310,16 +333,18 @@ impl<T> Drop for AbortOnDrop<T> {
 
 /// What every session is told, and asked: whether it is a standby, and its version.
 ///
-/// No statement timeout: it could strike a COMMIT that waits for a synchronous standby, which is done all the same.
-/// The keepalives are the server's side of the matter: a backend whose client is gone lets its locks go.
+/// No statement timeout: it could strike a COMMIT that waits for a synchronous standby, which is done all the same; nor PostgreSQL 17's
+/// limit on transactions, where the server has one. The keepalives are the server's side of the matter: a backend whose client is gone lets
+/// its locks go. A wait for a lock ends well before the commit's own deadline, whose end nobody can tell from a lost answer.
 fn session_settings(settings: &PostgresSettings) -> String {
     format!(
         "SET synchronous_commit = {}; SET statement_timeout = 0; SET lock_timeout = {}; \
          SET idle_in_transaction_session_timeout = {}; SET tcp_keepalives_idle = 30; SET tcp_keepalives_interval = 10; \
          SET tcp_keepalives_count = 3; SET tcp_user_timeout = 60000; SET search_path = pg_catalog; \
-         SELECT pg_is_in_recovery(), current_setting('server_version_num')",
+         SELECT pg_is_in_recovery(), current_setting('server_version_num'), \
+         (SELECT set_config(name, '0', false) FROM pg_settings WHERE name = 'transaction_timeout')",
         if settings.synchronous_commit { "on" } else { "off" },
-        settings.lock_timeout.as_millis(),
-        sql::literal(&format!("{}ms", settings.commit_timeout.as_millis().saturating_mul(2).min(86_400_000))),
+        settings.lock_timeout.min(settings.commit_timeout / 3).as_millis().max(1),
+        PAUSE_MAX.as_millis(),
     )
 }

@@ -60,7 +60,8 @@ impl Failure {
 
     /// Whether statements that this connection has prepared do not fit any longer: another connection would succeed.
     pub(super) fn stale(&self) -> bool {
-        matches!(self.code(), Some("0A000" | "26000")) || matches!(self, Self::Sink(error) if error.code == STALE)
+        matches!(self.code(), Some("0A000" | "26000" | "42P05"))
+            || matches!(self, Self::Sink(error) if error.code == STALE)
     }
 
     /// The SQLSTATE, where the server gave one.
@@ -146,18 +147,24 @@ pub(super) fn classify(sqlstate: &str) -> (ErrorKind, &'static str, &'static str
     match sqlstate {
         "40001" | "40P01" => (Transient, "database_conflict", "it is tried again"),
         "55P03" => (Transient, "database_locked", "somebody holds a lock; it is tried again"),
-        "57P01" | "57P02" | "57P03" | "57P05" => {
+        "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => {
             (Transient, "database_restarting", "it is tried again until the server is back")
         }
         "57014" => (Transient, "database_timeout", "it is tried again"),
-        "25P03" => (Transient, "database_timeout", "the server ended an idle transaction; it is tried again"),
+        "25P03" | "25P04" => (Transient, "database_timeout", "the server ended the transaction; it is tried again"),
         "53100" => (Transient, "database_full", "free disk space on the database server; it goes on by itself then"),
         "25006" => (
             Transient,
             "database_read_only",
             "the database takes no writes now (a failover under way?); it goes on by itself when it does",
         ),
-        "0A000" | "26000" => (Transient, STALE, "it is tried again on another connection"),
+        "0A000" => (Transient, STALE, "it is tried again on another connection"),
+        "26000" | "42P05" => (
+            Transient,
+            STALE,
+            "it is tried again on another connection; if it stays so, a pooler stands between that pools by transaction: let it pool by session, \
+             or connect to the server itself",
+        ),
         "42501" => (
             Fatal,
             "permission_denied",
@@ -172,7 +179,9 @@ pub(super) fn classify(sqlstate: &str) -> (ErrorKind, &'static str, &'static str
             "53" => (Transient, "database_busy", "the server is short of connections or memory; it is tried again"),
             "58" | "XX" => (Transient, "database_failing", "look into the server's log; it is tried again"),
             "40" => (Transient, "database_conflict", "it is tried again"),
-            "22" | "23" => (Poison, "value_rejected", "an event of this batch asks for what the table cannot hold"),
+            "22" | "23" | "54" => {
+                (Poison, "value_rejected", "an event of this batch asks for what the table cannot hold")
+            }
             _ => (Fatal, "database_refused", "somebody changed the tables by hand, or this is a bug: report it"),
         },
     }
@@ -190,10 +199,11 @@ mod tests {
                 Transient,
                 &[
                     "40001", "40P01", "40003", "55P03", "57P01", "57P02", "57P03", "57014", "53300", "53200", "53100",
-                    "25006", "25P03", "08000", "08003", "08006", "08007", "0A000", "26000", "58030", "XX000",
+                    "25006", "25P03", "25P04", "57P04", "08000", "08003", "08006", "08007", "0A000", "26000", "42P05",
+                    "58030", "XX000",
                 ][..],
             ),
-            (Poison, &["22003", "22012", "22P02", "22021", "23502", "23505", "23514"]),
+            (Poison, &["54000", "22003", "22012", "22P02", "22021", "23502", "23505", "23514"]),
             (
                 Fatal,
                 &["42P01", "42703", "42501", "42601", "42804", "28P01", "28000", "3D000", "3F000", "25001", "", "4"],

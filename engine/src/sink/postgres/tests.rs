@@ -457,6 +457,29 @@ const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity 
      WHERE datname = current_database() AND application_name = 'laterna'";
 
 #[tokio::test]
+async fn a_database_that_let_us_in_and_refuses_now_is_waited_for() {
+    let mut bench = Bench::new(|_| {}).await;
+    bench.commit(&[add("a", 1)]).await.unwrap();
+    let mut admin = PgConnection::connect(&bench.database.admin).await.unwrap();
+    let name = bench.database.name.clone();
+    run(&mut admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await;
+    let others = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'");
+    run(&mut admin, &others).await;
+    assert!(bench.commit(&[add("a", 1)]).await.is_err());
+    let refused = bench.commit(&[add("a", 1)]).await;
+    assert!(
+        matches!(&refused, Err(CommitError::Failed(error)) if error.kind == ErrorKind::Transient && error.message.contains("55000")),
+        "{refused:?}"
+    );
+    // Who begins now is told that it is wrong.
+    assert_eq!(PostgresSink::connect(bench.database.settings()).await.err().unwrap().kind, ErrorKind::Fatal);
+    run(&mut admin, &format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true")).await;
+    bench.commit(&[add("a", 1)]).await.unwrap();
+    assert_eq!(bench.sums().await, BTreeMap::from([("a".into(), Some(2))]));
+    bench.database.drop().await;
+}
+
+#[tokio::test]
 async fn a_lost_connection_is_told_as_what_it_is() {
     let mut bench = Bench::new(|_| {}).await;
     let mut admin = bench.database.connection().await;
