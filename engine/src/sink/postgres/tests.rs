@@ -525,13 +525,17 @@ async fn a_lock_or_a_deadline_ends_a_commit() {
         let Err(CommitError::Failed(error)) = bench.commit(&changes).await else { panic!("no failure") };
         assert_eq!((error.kind, error.code), (ErrorKind::Transient, "database_locked"), "{error}");
     }
+    run(&mut holder, "ROLLBACK").await;
+    let slow = "CREATE FUNCTION shop_g1.slow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(1); RETURN NEW; END'; \
+                CREATE TRIGGER slow BEFORE INSERT OR UPDATE ON shop_g1.sums FOR EACH ROW EXECUTE FUNCTION shop_g1.slow()";
+    run(&mut holder, slow).await;
     let mut settings = bench.database.settings();
     settings.commit_timeout = Duration::from_millis(300);
     let impatient = PostgresSink::connect(settings).await.unwrap();
     bench.writer = impatient.writer(&bench.generation, &bench.schema, "digest");
     let Err(CommitError::Unknown(error)) = bench.commit(&[add("a", 1)]).await else { panic!("no deadline") };
     assert_eq!(error.code, "commit_overdue", "{error}");
-    run(&mut holder, "ROLLBACK").await;
+    run(&mut holder, "DROP TRIGGER slow ON shop_g1.sums").await;
     // What was left behind ends one way or the other; the checkpoint says which, and a claim waits for it.
     let claimed = bench.sink.claim(&bench.generation, &[bounds(0), bounds(1)]).await.unwrap();
     let applied = i64::from(claimed[0].next_offset == 25);
