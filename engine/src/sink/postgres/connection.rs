@@ -15,7 +15,7 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 use super::PostgresSettings;
 use super::failure::Failure;
 use crate::error::ErrorKind;
-use crate::sink::{SinkError, sql};
+use crate::sink::SinkError;
 
 /// How many idle connections are kept for work that is not a writer's.
 const IDLE_MAX: usize = 2;
