@@ -89,18 +89,20 @@ impl Advance {
 }
 
 impl Checkpoint {
-    /// Whether the log still goes on where the checkpoint stands.
+    /// Whether the log that was looked at before the claim can still go on where the checkpoint stands.
+    ///
+    /// A log that ends before the checkpoint (R16) is not judged here: between the look and the claim, the former owner may have
+    /// applied what was written since. The source that is told to begin there judges it, by a look that is younger.
     ///
     /// # Errors
-    /// What to halt with: another topic under the same name (R17), events lost to retention (R15), or a log that is shorter than
-    /// what was applied (R16).
+    /// What to halt with: another topic under the same name (R17), or events lost to retention (R15).
     pub fn check(&self, log: &LogBounds) -> Result<(), Halt> {
         let halt = |code, reason, remedy: &str| {
             let TopicPartition { topic, partition } = &self.partition;
             let at = HaltAt { topic: topic.to_string(), partition: *partition, offset: self.next_offset, key: None };
             Err(Halt { code, reason, remedy: remedy.to_owned(), at: Some(at) })
         };
-        let (next, start, end) = (self.next_offset, log.start, log.end);
+        let (next, start) = (self.next_offset, log.start);
         if let (Some(stored), Some(found)) = (&self.topic_id, &log.topic_id)
             && stored != found
         {
@@ -122,16 +124,6 @@ impl Checkpoint {
                 "retention_gap",
                 reason,
                 "restore the missing events, rebuild from what the log still holds, or accept the gap by moving the checkpoint",
-            );
-        }
-        if next > end {
-            let reason = format!(
-                "the log ends at {end}, before the checkpoint {next}: it was truncated, restored or created again"
-            );
-            return halt(
-                "offset_beyond_end",
-                reason,
-                "rebuild the projection from the log as it is now, or restore the log",
             );
         }
         Ok(())
@@ -172,7 +164,8 @@ mod tests {
             (log(10, 10, id("a")), None),
             (log(0, 99, None), None),
             (log(11, 99, id("a")), Some("retention_gap")),
-            (log(0, 9, id("a")), Some("offset_beyond_end")),
+            // An owner who was not fenced yet may have gone on since the end was looked at.
+            (log(0, 9, id("a")), None),
             (log(0, 99, id("b")), Some("topic_recreated")),
         ] {
             assert_eq!(stored.check(&log).err().map(|halt| halt.code), code, "{log:?}");

@@ -11,6 +11,7 @@
 //! ```
 
 mod bounds;
+mod commits;
 mod halts;
 mod machine;
 mod status;
@@ -24,17 +25,18 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
 use crate::change::{Change, ChangeSet, Schema};
-use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
-use crate::error::{ErrorKind, Halt, HaltAt};
+use crate::checkpoint::{Checkpoint, Generation, LogBounds};
+use crate::error::{ErrorKind, Halt};
 use crate::event::{Event, EventBatch, TopicPartition};
 use crate::format::Decoder;
-use crate::plugin::{Applied, Plugin};
+use crate::plugin::{APPLIED_BYTES_MAX, Applied, Plugin};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
 
-use bounds::{Allowance, is_enough, limits};
+use bounds::{Allowance, is_enough, is_heavy, limits};
+use commits::Lane;
 use halts::{ApplyError, Fault, change_halt, internal_error, sink_failure};
-use machine::{Action, ChunkId, CommitFailure, Failure, Input, Machine, Taken, Wait};
+use machine::{Action, ChunkId, Input, Machine, Returned, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
 /// How often an idle loop looks at ends and publishes its status.
@@ -159,31 +161,26 @@ impl Runner {
 /// What a task of the loop reports.
 enum Message {
     Claimed(u64, Result<Vec<Checkpoint>, SinkError>),
-    Applied(ChunkId, Result<(Vec<Vec<Change>>, Option<Fault>), ApplyError>, Duration),
+    Applied(ChunkId, Result<Changes, ApplyError>, Duration),
     Committed(usize, Box<dyn Writer>, Box<ChangeSet>, Result<(), CommitError>, Duration),
     Reread(usize, Result<Vec<Checkpoint>, SinkError>),
+    Looked(u64, Result<Vec<Checkpoint>, SinkError>),
     Retry(Wait),
+}
+
+/// What came of a chunk.
+struct Changes {
+    of_events: Vec<Vec<Change>>,
+    bytes: usize,
+    fault: Option<Fault>,
 }
 
 struct ChunkData {
     batch: Arc<EventBatch>,
     changes: Vec<Vec<Change>>,
+    /// What the changes take.
+    bytes: usize,
     fault: Option<Fault>,
-}
-
-struct Lane {
-    /// Away while it commits.
-    writer: Option<Box<dyn Writer>>,
-    open: ChangeSet,
-    open_events: usize,
-    /// Changes that were folded into it.
-    open_changes: usize,
-    /// Being committed, or to be committed again; away while it is.
-    under_way: Option<Box<ChangeSet>>,
-    under_way_events: usize,
-    /// Timestamps of the events under way, one a chunk, for the latency histogram.
-    open_timestamps: Vec<i64>,
-    under_way_timestamps: Vec<i64>,
 }
 
 struct Shell {
@@ -198,7 +195,8 @@ struct Shell {
     chunks: HashMap<ChunkId, ChunkData>,
     /// Those that wait for their schemas.
     undecoded: HashSet<ChunkId>,
-    reply: Option<StartReply>,
+    /// What the source waits for, by the number of the assignment.
+    replies: HashMap<u64, StartReply>,
     messages: mpsc::UnboundedSender<Message>,
     /// The first unapplied events: (first offset after the chunk, timestamp of its first event).
     unapplied: HashMap<TopicPartition, VecDeque<(i64, i64)>>,
@@ -222,6 +220,7 @@ struct Report {
     source_trouble: Option<String>,
     format_trouble: Option<String>,
     sink_trouble: Option<String>,
+    commit_trouble: Option<String>,
     counters: Counters,
     rate: status::Rate,
     last_progress: Instant,
@@ -247,16 +246,7 @@ async fn run(
             return;
         }
     };
-    let lane = |_| Lane {
-        writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
-        open: ChangeSet::new(&schema),
-        open_events: 0,
-        open_changes: 0,
-        under_way: None,
-        under_way_events: 0,
-        open_timestamps: Vec::new(),
-        under_way_timestamps: Vec::new(),
-    };
+    let lane = |_| Lane::new(writer(&parts.sink, &generation, &parts.plugin, parts.pace), &schema);
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let mut shell = Shell {
         lanes: (0..limits.writers).map(lane).collect(),
@@ -269,7 +259,7 @@ async fn run(
         machine: Machine::new(limits),
         chunks: HashMap::new(),
         undecoded: HashSet::new(),
-        reply: None,
+        replies: HashMap::new(),
         messages,
         unapplied: HashMap::new(),
         reload: None,
@@ -339,12 +329,15 @@ impl Shell {
         match event {
             SourceEvent::Assigned { partitions, reply } => {
                 self.report.counters.rebalances += 1;
-                self.report.source_trouble = None;
-                self.reply = Some(reply);
-                self.input(Input::Assigned(partitions));
+                // One may come while another one is being claimed.
+                let number = self.report.counters.rebalances;
+                self.replies.insert(number, reply);
+                self.input(Input::Assigned(number, partitions));
             }
             SourceEvent::Revoked(partitions) => {
                 self.report.counters.rebalances += 1;
+                // What could not be written in time may be what has gone.
+                self.lanes.iter_mut().for_each(|lane| lane.overdue = None);
                 for partition in &partitions {
                     self.unapplied.remove(partition);
                     self.report.mirrored.remove(partition);
@@ -425,13 +418,7 @@ impl Shell {
                 self.report.counters.apply_seconds.observe(took.as_secs_f64());
                 self.note_format(id, outcome.as_ref().err());
                 let outcome = match outcome {
-                    Ok((changes, fault)) => {
-                        if let Some(chunk) = self.chunks.get_mut(&id) {
-                            chunk.changes = changes;
-                            chunk.fault = fault;
-                        }
-                        Ok(())
-                    }
+                    Ok(changes) => Ok(self.keep(id, changes)),
                     Err(error) => Err(error.failure()),
                 };
                 self.input(Input::Applied(id, outcome));
@@ -443,94 +430,14 @@ impl Shell {
                 // The machine may have learnt that the set is in.
                 self.after_commit(lane);
             }
+            Message::Looked(id, outcome) => {
+                self.input(Input::Looked(id, outcome.map_err(|error| sink_failure(&error))));
+            }
             Message::Retry(wait) => {
                 self.report.counters.retries += 1;
                 self.input(Input::Retry(wait));
             }
         }
-    }
-
-    fn on_committed(
-        &mut self,
-        lane: usize,
-        writer: Box<dyn Writer>,
-        set: Box<ChangeSet>,
-        outcome: Result<(), CommitError>,
-        took: Duration,
-    ) {
-        self.lanes[lane].writer = Some(writer);
-        self.lanes[lane].under_way = Some(set);
-        self.report.counters.commit_seconds.observe(took.as_secs_f64());
-        let outcome = match outcome {
-            Ok(()) => {
-                self.note_sink(None);
-                Ok(())
-            }
-            Err(CommitError::Fenced(partitions)) => {
-                self.report.counters.fenced += 1;
-                let names: Vec<String> = partitions.iter().map(ToString::to_string).collect();
-                tracing::info!(projection = self.generation.projection, partitions = ?names, "fenced: nothing was written");
-                Err(CommitFailure::Fenced(partitions))
-            }
-            Err(CommitError::Unknown(error)) => {
-                self.report.counters.unknown_commits += 1;
-                tracing::warn!(projection = self.generation.projection, %error, "commit not answered: reading the checkpoints");
-                Err(CommitFailure::Unknown)
-            }
-            Err(CommitError::Failed(error)) => {
-                if error.kind == ErrorKind::Transient {
-                    self.note_sink(Some(&error));
-                }
-                Err(CommitFailure::Failed(self.commit_failure(lane, &error)))
-            }
-        };
-        self.input(Input::Committed(lane, outcome));
-        self.after_commit(lane);
-    }
-
-    /// The failure of a commit, with the event where it can only be one.
-    fn commit_failure(&self, lane: usize, error: &SinkError) -> Failure {
-        let mut failure = sink_failure(error);
-        let advances = self.lanes[lane].under_way.as_ref().map_or(&[][..], |set| &set.advances);
-        if let [only] = advances
-            && error.kind == ErrorKind::Poison
-        {
-            let TopicPartition { topic, partition } = &only.partition;
-            failure.halt.at =
-                Some(HaltAt { topic: topic.to_string(), partition: *partition, offset: only.expected, key: None });
-        }
-        failure
-    }
-
-    /// Counts a set that turned out to be in, once.
-    fn after_commit(&mut self, lane: usize) {
-        let Lane { under_way, under_way_events, under_way_timestamps, .. } = &mut self.lanes[lane];
-        let Some(set) = under_way else { return };
-        let known: HashMap<&TopicPartition, i64> = self.machine.checkpoints().collect();
-        if !set.advances.iter().any(|a| known.get(&a.partition).is_some_and(|&next| next >= a.next)) {
-            return;
-        }
-        let now = now_ms();
-        let counters = &mut self.report.counters;
-        if *under_way_events > 0 {
-            self.report.last_event_at_us = Some(now.saturating_mul(1000));
-        }
-        counters.commits += 1;
-        counters.applied += *under_way_events as u64;
-        counters.batch_events.observe(*under_way_events as f64);
-        for timestamp in under_way_timestamps.drain(..).filter(|&t| t >= 0) {
-            counters.latency_seconds.observe((now - timestamp) as f64 / 1000.0);
-        }
-        for stage in &set.stages {
-            for (table, changes) in self.schema.descriptor.tables.iter().zip(&stage.tables) {
-                let count = changes.rows.len() + changes.delete_prefixes.len();
-                if count > 0 {
-                    *counters.rows_written.entry(table.name.clone()).or_default() += count as u64;
-                }
-            }
-        }
-        *under_way = None;
-        self.report.rate.count(self.report.counters.applied);
     }
 
     fn note_sink(&mut self, error: Option<&SinkError>) {
@@ -568,11 +475,11 @@ impl Shell {
     fn execute(&mut self, action: Action) {
         match action {
             Action::Claim(id, bounds) => self.claim(id, bounds),
-            Action::Start(offsets) => {
+            Action::Start(number, offsets) => {
                 for (partition, _) in &offsets {
                     self.unapplied.remove(partition);
                 }
-                if let Some(reply) = self.reply.take() {
+                if let Some(reply) = self.replies.remove(&number) {
                     reply.start(offsets);
                 }
             }
@@ -593,16 +500,17 @@ impl Shell {
                 self.commit(lane);
             }
             Action::CommitAgain(lane) => self.commit(lane),
-            Action::DiscardSets(lane) => {
-                let lane = &mut self.lanes[lane];
-                lane.open = ChangeSet::new(&self.schema);
-                lane.open_events = 0;
-                lane.open_changes = 0;
-                lane.open_timestamps.clear();
-                lane.under_way = None;
-            }
+            Action::DiscardSets(lane) => self.lanes[lane].discard(&self.schema),
             Action::Reload => self.take_over(),
-            Action::Reread(lane) => self.reread(lane),
+            Action::Reread(lane) => self.read_checkpoints(move |outcome| Message::Reread(lane, outcome)),
+            Action::Look(id) => self.read_checkpoints(move |outcome| Message::Looked(id, outcome)),
+            Action::Lost(partition, known, stored) => {
+                let projection = &self.generation.projection;
+                tracing::warn!(
+                    projection, %partition, known, ?stored,
+                    "the database has lost commits: events are applied again from its checkpoint"
+                );
+            }
             Action::BackOff(wait, attempt) => {
                 let messages = self.messages.clone();
                 in_background(async move {
@@ -628,11 +536,10 @@ impl Shell {
         });
     }
 
-    fn reread(&self, lane: usize) {
+    fn read_checkpoints(&self, message: impl FnOnce(Result<Vec<Checkpoint>, SinkError>) -> Message + Send + 'static) {
         let (sink, generation, messages) = (Arc::clone(&self.sink), self.generation.clone(), self.messages.clone());
         in_background(async move {
-            let outcome = sink.checkpoints(&generation).await;
-            messages.send(Message::Reread(lane, outcome)).ok();
+            messages.send(message(sink.checkpoints(&generation).await)).ok();
         });
     }
 
@@ -655,7 +562,7 @@ impl Shell {
             if let Some(first) = batch.events.first() {
                 self.unapplied.entry(partition.clone()).or_default().push_back((batch.next_offset, first.timestamp_ms));
             }
-            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), fault: None };
+            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), bytes: 0, fault: None };
             self.chunks.insert(id, chunk);
         }
         self.machine.input(Input::Taken(id, taken));
@@ -672,6 +579,28 @@ impl Shell {
         });
     }
 
+    /// Keeps what came of a chunk until its turn comes. A plugin that returns very much is not asked for more than some events: the chunk ends there.
+    fn keep(&mut self, id: ChunkId, Changes { of_events, bytes, fault }: Changes) -> Returned {
+        let mut cut = None;
+        if let Some(chunk) = self.chunks.get_mut(&id) {
+            let events = &chunk.batch.events;
+            if bytes >= APPLIED_BYTES_MAX
+                && fault.is_none()
+                && let Some(next) = events.get(of_events.len())
+                && !of_events.is_empty()
+            {
+                cut = Some((of_events.len(), next.offset));
+                let (partition, next_offset) = (chunk.batch.partition.clone(), next.offset);
+                let events = events[..of_events.len()].to_vec();
+                chunk.batch = Arc::new(EventBatch { partition, events, next_offset });
+            }
+            chunk.changes = of_events;
+            chunk.bytes = bytes;
+            chunk.fault = fault;
+        }
+        Returned { bytes, cut }
+    }
+
     fn fold(&mut self, id: ChunkId, lane: usize) {
         let Some(chunk) = self.chunks.remove(&id) else {
             // The machine folds only chunks that were taken; nothing is in the set, so nothing moves.
@@ -680,6 +609,12 @@ impl Shell {
         };
         let lane = &mut self.lanes[lane];
         let EventBatch { partition, events, next_offset } = &*chunk.batch;
+        if !is_whole(events.len(), chunk.changes.len(), chunk.fault.is_some()) {
+            // Folded, it would move the checkpoint over events whose changes nobody has.
+            let what = format!("{partition}: {} outcomes came back for {} events", chunk.changes.len(), events.len());
+            self.machine.input(Input::Halt(internal_error(&what)));
+            return;
+        }
         let mut fault = None;
         let mut folded = 0;
         for (event, changes) in events.iter().zip(chunk.changes) {
@@ -699,36 +634,16 @@ impl Shell {
             fault = Some(reason.halt(partition, event));
         }
         lane.open_events += folded;
+        lane.open_bytes += chunk.bytes;
         lane.open_timestamps.extend(events.first().map(|event| event.timestamp_ms));
         let next_offset = match (&fault, events.get(folded)) {
             (Some(_), Some(event)) => event.offset,
             _ => *next_offset,
         };
-        let full = self.pace == Pace::Bulk && is_enough(lane.open.len(), lane.open_changes);
+        let (rows, changes) = (lane.open.len(), lane.open_changes);
+        let full =
+            is_heavy(self.pace, rows, changes, lane.open_bytes) || self.pace == Pace::Bulk && is_enough(rows, changes);
         self.machine.input(Input::Folded(id, next_offset, full, fault));
-    }
-
-    fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
-        // The answer that closes this set may be the one that says that the set before is in.
-        self.after_commit(lane);
-        let lane = &mut self.lanes[lane];
-        let mut set = std::mem::replace(&mut lane.open, ChangeSet::new(&self.schema));
-        set.advances = advances;
-        lane.under_way = Some(Box::new(set));
-        lane.under_way_events = std::mem::take(&mut lane.open_events);
-        lane.open_changes = 0;
-        lane.under_way_timestamps = std::mem::take(&mut lane.open_timestamps);
-    }
-
-    fn commit(&mut self, index: usize) {
-        let lane = &mut self.lanes[index];
-        let (Some(mut writer), Some(set)) = (lane.writer.take(), lane.under_way.take()) else { return };
-        let messages = self.messages.clone();
-        in_background(async move {
-            let begun = Instant::now();
-            let outcome = writer.commit(&set).await;
-            messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
-        });
     }
 
     /// Publishes the status, and tells the source how far its partitions are applied.
@@ -751,6 +666,7 @@ impl Shell {
             self.source.committed(&moved);
             self.report.mirrored.extend(moved);
         }
+        self.report.commit_trouble = self.lanes.iter().find_map(|lane| lane.overdue.clone());
         let ends = self.source.ends();
         let now = now_ms();
         let partitions = checkpoints.iter().map(|(partition, next)| {
@@ -770,15 +686,18 @@ fn in_background(work: impl Future<Output = ()> + Send + 'static) {
 }
 
 /// The changes of the events in front of the first that is at fault, and what is wrong with that one.
-async fn decode_and_apply(
-    decoder: &Decoder,
-    plugin: &Plugin,
-    batch: &Arc<EventBatch>,
-) -> Result<(Vec<Vec<Change>>, Option<Fault>), ApplyError> {
+async fn decode_and_apply(decoder: &Decoder, plugin: &Plugin, batch: &Arc<EventBatch>) -> Result<Changes, ApplyError> {
     let decoded = decoder.decode(batch).await.map_err(ApplyError::Format)?;
-    let Applied { changes, fault } = plugin.apply(&decoded.batch).await.map_err(ApplyError::Plugin)?;
-    // What the plugin refuses stands in front of what could not be handed to it.
-    Ok((changes, fault.map(Fault::Plugin).or(decoded.fault.map(Fault::Format))))
+    let Applied { changes, bytes, fault } = plugin.apply(&decoded.batch).await.map_err(ApplyError::Plugin)?;
+    // What the plugin refuses stands in front of what could not be handed to it, and what it has not come to may be well.
+    let to_the_end = changes.len() == decoded.batch.events.len();
+    let fault = fault.map(Fault::Plugin).or(decoded.fault.filter(|_| to_the_end).map(Fault::Format));
+    Ok(Changes { of_events: changes, bytes, fault })
+}
+
+/// Whether there is an outcome for each event, or for each in front of the one that is at fault.
+fn is_whole(events: usize, outcomes: usize, has_fault: bool) -> bool {
+    if has_fault { outcomes < events } else { outcomes == events }
 }
 
 fn now_ms() -> i64 {
@@ -793,4 +712,17 @@ fn pause(attempt: u32) -> Duration {
         Duration::from_millis(100).saturating_mul(1 << attempt.saturating_sub(1).min(10)).min(Duration::from_secs(5));
     let random = std::hash::RandomState::new().build_hasher().finish() % 1000;
     full / 2 + (full / 2).mul_f64(random as f64 / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_event_is_passed_over_without_an_outcome() {
+        assert!(is_whole(3, 3, false) && is_whole(3, 2, true) && is_whole(0, 0, false));
+        assert!(!is_whole(3, 2, false), "too few");
+        assert!(!is_whole(3, 4, false), "too many");
+        assert!(!is_whole(3, 3, true), "a fault, and no event left that could be at fault");
+    }
 }

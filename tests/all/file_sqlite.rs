@@ -156,6 +156,25 @@ async fn an_unfinished_line_is_waited_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn commits_that_the_database_lost_are_made_again_although_nothing_new_comes() {
+    let mut stage = Stage::new();
+    let events: Vec<Draft> = (0..10).map(|n| Draft::text("a", &n.to_string())).collect();
+    stage.sender.send(&events);
+    let home = stage.home("db", &["ledger"]);
+    let mut engine = home.start();
+    assert_eq!(stage.settle(LEDGER).await, 10);
+    engine.wait_projection("ledger", "idle", |status| status["state"] == "idle");
+    // As after a failover to a standby that had not heard of the last commits.
+    let mut database = SqliteConnection::connect(&stage.url("db")).await.unwrap();
+    let lose = "BEGIN IMMEDIATE; DELETE FROM entries__g1 WHERE at >= 6; DELETE FROM applied__g1 WHERE at >= 6; \
+                UPDATE laterna_checkpoint SET next_offset = 6; COMMIT";
+    sqlx::raw_sql(lose).execute(&mut database).await.unwrap();
+    database.close().await.unwrap();
+    assert_eq!(stage.settle(LEDGER).await, 10);
+    assert!(engine.output().contains("the database has lost commits"), "{}", engine.tail());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_bad_line_is_named_with_file_and_line_and_nothing_after_it_is_applied() {
     let mut stage = Stage::new();
     // From the start: what comes before the bad line is applied first.

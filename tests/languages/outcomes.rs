@@ -132,7 +132,7 @@ async fn run(plugin: &Plugin, partition: i32, events: &[&Event]) -> Result<Vec<O
             events: rest.iter().map(|event| (*event).clone()).collect(),
             next_offset,
         };
-        let Applied { changes, fault } = plugin.apply(&Arc::new(batch)).await.map_err(|error| error.to_string())?;
+        let Applied { changes, fault, .. } = plugin.apply(&Arc::new(batch)).await.map_err(|error| error.to_string())?;
         outcomes.extend(changes.into_iter().map(|changes| Outcome::changes(schema, changes)));
         match fault {
             Some(fault) if fault.kind == EventFaultKind::Rejected && fault.reason.trim().is_empty() => {

@@ -22,7 +22,7 @@ use super::instance::{AdapterExports, Failure, Guest, Instance, Setup};
 use super::logs::{LINE_BYTES_MAX, Logs, for_people};
 use super::slots::Slots;
 use super::wasi::Reads;
-use super::{Applied, EventFault, EventFaultKind, Limits, PluginError, PluginFigures, PluginLog};
+use super::{APPLIED_BYTES_MAX, Applied, EventFault, EventFaultKind, Limits, PluginError, PluginFigures, PluginLog};
 use crate::change::{Change, Schema, Topic};
 use crate::event::{Event, EventBatch, OFFSET_MAX, TopicPartition};
 
@@ -211,8 +211,8 @@ impl Plugin {
         }
     }
 
-    /// The changes that the events ask for, on the sandbox's threads. However many events there are, a call carries at most
-    /// a thousand, in an instance of its own. A dropped future stops nothing: the work ends by itself, and is lost.
+    /// The changes that the events ask for, or as many events' as [`APPLIED_BYTES_MAX`] allows, on the sandbox's threads. However many
+    /// events there are, a call carries at most a thousand, in an instance of its own. A dropped future stops nothing: the work ends by itself, and is lost.
     ///
     /// # Errors
     /// Transient where the host has no memory; fatal where the topic is not the projection's, an offset is beyond
@@ -239,7 +239,7 @@ impl Plugin {
                 let Some(topic) = inner.schema.descriptor.topics.first() else { return Ok(true) };
                 let partition = TopicPartition::new(topic.name.as_str(), 0);
                 let run = Run { topic, partition: &partition, events: &[] };
-                inner.together(run, &mut Applied { changes: Vec::new(), fault: None }).await
+                inner.together(run, &mut Applied::with_capacity(0)).await
             }
             .boxed(),
         );
@@ -276,7 +276,29 @@ impl<'a> Run<'a> {
     }
 }
 
-type Verdict = Result<Vec<Change>, EventFault>;
+/// An event's changes and their bytes.
+type Verdict = Result<(Vec<Change>, usize), EventFault>;
+
+impl Applied {
+    fn with_capacity(events: usize) -> Self {
+        Self { changes: Vec::with_capacity(events), bytes: 0, fault: None }
+    }
+
+    fn take(&mut self, verdict: Verdict) {
+        match verdict {
+            Ok((changes, bytes)) => {
+                self.changes.push(changes);
+                self.bytes += bytes;
+            }
+            Err(fault) => self.fault = Some(fault),
+        }
+    }
+
+    /// Nothing more is to be applied: an event is at fault, or what is here is enough.
+    fn is_over(&self) -> bool {
+        self.fault.is_some() || self.bytes >= APPLIED_BYTES_MAX
+    }
+}
 
 impl Inner {
     async fn apply(self: &Arc<Self>, batch: &EventBatch) -> Result<Applied, PluginError> {
@@ -299,9 +321,9 @@ impl Inner {
             ));
         }
         let run = Run { topic, partition, events: &batch.events };
-        let mut applied = Applied { changes: Vec::with_capacity(batch.events.len()), fault: None };
+        let mut applied = Applied::with_capacity(batch.events.len());
         let mut rest = &batch.events[..];
-        while !rest.is_empty() && applied.fault.is_none() {
+        while !rest.is_empty() && !applied.is_over() {
             let (events, later) = rest.split_at(self.call_length(rest));
             rest = later;
             self.apply_some(run.with(events), &mut applied).await?;
@@ -333,12 +355,9 @@ impl Inner {
             }
         }
         for event in run.events {
-            match Box::pin(self.alone(run.with(std::slice::from_ref(event)))).await? {
-                Ok(changes) => applied.changes.push(changes),
-                Err(fault) => {
-                    applied.fault = Some(fault);
-                    break;
-                }
+            applied.take(Box::pin(self.alone(run.with(std::slice::from_ref(event)))).await?);
+            if applied.is_over() {
+                break;
             }
         }
         Ok(())
@@ -367,12 +386,9 @@ impl Inner {
             return Ok(false);
         }
         for outcome in outcomes {
-            match self.verdict(outcome) {
-                Ok(changes) => applied.changes.push(changes),
-                Err(fault) => {
-                    applied.fault = Some(fault);
-                    break;
-                }
+            applied.take(self.verdict(outcome));
+            if applied.fault.is_some() {
+                break;
             }
         }
         Ok(true)
@@ -384,7 +400,7 @@ impl Inner {
             Ok(instance) => instance,
             Err(failure) => return self.inconclusive(failure, 1),
         };
-        let start = applied.changes.len();
+        let (start, bytes) = (applied.changes.len(), applied.bytes);
         for event in run.events {
             let called = self.call(&mut instance, run.with(std::slice::from_ref(event))).await;
             let verdict = match called {
@@ -399,15 +415,15 @@ impl Inner {
                 }
             };
             match verdict {
-                Some(Ok(changes)) => applied.changes.push(changes),
-                Some(Err(fault)) => {
-                    applied.fault = Some(fault);
-                    break;
-                }
+                Some(verdict) => applied.take(verdict),
                 None => {
                     applied.changes.truncate(start);
+                    applied.bytes = bytes;
                     return Ok(false);
                 }
+            }
+            if applied.is_over() {
+                break;
             }
         }
         Ok(true)
@@ -505,7 +521,7 @@ impl Inner {
             );
             return fault(EventFaultKind::Invalid, &reason);
         }
-        Ok(changes.into_iter().map(bindings::change).collect())
+        Ok((changes.into_iter().map(bindings::change).collect(), bytes))
     }
 
     async fn instance(&self, compiled: &Compiled, fuel: Option<u64>, time_max: Duration) -> Result<Instance, Failure> {

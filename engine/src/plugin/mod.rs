@@ -31,11 +31,17 @@ pub use apply::Plugin;
 pub use binary::{CONTRACT_VERSIONS, WASM_BYTES_MAX, digest};
 pub use host::{Host, HostSettings, lower_priority};
 
+/// Bytes of changes after which [`Plugin::apply`] goes no further: one call's may be beyond.
+pub const APPLIED_BYTES_MAX: usize = 16 << 20;
+
 /// What became of a run of events: the changes of each, up to the first that is at fault.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
-    /// The changes of each event, in order; as long as the input where there is no fault.
+    /// The changes of each event, in order. As long as the input where there is no fault, unless they take more than
+    /// [`APPLIED_BYTES_MAX`]: then only the first events were applied, at least one.
     pub changes: Vec<Vec<Change>>,
+    /// About how many bytes of memory the changes take.
+    pub bytes: usize,
     /// The fault of the event with index `changes.len()`.
     pub fault: Option<EventFault>,
 }

@@ -17,6 +17,7 @@
 //! Running -> Halting -> Halted        Running | Halted -> Stopping -> Stopped
 //! ```
 
+mod claims;
 mod protocol;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -25,7 +26,8 @@ use crate::checkpoint::{Advance, Checkpoint, LogBounds};
 use crate::error::{ErrorKind, Halt};
 use crate::event::TopicPartition;
 
-pub(crate) use protocol::{Action, ChunkId, CommitFailure, Failure, Input, Limits, Taken, Wait};
+use claims::{Look, PendingClaim};
+pub(crate) use protocol::{Action, ChunkId, CommitFailure, Failure, Input, Limits, Returned, Taken, Wait};
 
 /// A fenced partition waits as long as after so many failures: its new owner has it, or the group will say so.
 const FENCED_ATTEMPT: u32 = 4;
@@ -66,6 +68,10 @@ struct Partition {
     data: bool,
     /// Whether the last chunk was full.
     backlog: bool,
+    /// Events in its next chunk at most: fewer where the plugin returns much for each.
+    chunk_events_max: usize,
+    /// Ticks since the database last said that the checkpoint stands there.
+    unseen_ticks: u32,
 }
 
 #[derive(Debug)]
@@ -73,6 +79,8 @@ struct Chunk {
     id: ChunkId,
     taken: Taken,
     applied: bool,
+    /// Bytes of what the plugin returned for it.
+    returned_bytes: usize,
     attempt: u32,
 }
 
@@ -96,15 +104,10 @@ struct WriterState {
     waits: bool,
     /// Events in the next commit at most; halved when the database finds an event at fault, until it is alone.
     events_max: usize,
-}
-
-#[derive(Debug)]
-struct PendingClaim {
-    id: u64,
-    partitions: Vec<(LogBounds, u64)>,
-    /// Whether the source waits for the answer.
-    assigned: bool,
-    attempt: u32,
+    /// Up to where that grows again: halved when a commit comes too late, and raised slowly.
+    events_cap: usize,
+    /// Whether the deadline of the set under way has passed.
+    overdue: bool,
 }
 
 /// The state of a projection generation's data plane.
@@ -113,10 +116,11 @@ pub(crate) struct Machine {
     limits: Limits,
     phase: Phase,
     /// What to halt with, once the partition that it is about has nothing left to take.
-    betrayal: Option<Halt>,
+    betrayals: BTreeMap<TopicPartition, Halt>,
     partitions: BTreeMap<TopicPartition, Partition>,
     writers: Vec<WriterState>,
     claims: Vec<PendingClaim>,
+    look: Option<Look>,
     queue: VecDeque<Action>,
     next_id: u64,
     applying: usize,
@@ -137,14 +141,17 @@ impl Machine {
             attempt: 0,
             waits: false,
             events_max: limits.batch_events_max,
+            events_cap: limits.batch_events_max,
+            overdue: false,
         };
         Self {
             limits,
             phase: Phase::Running,
-            betrayal: None,
+            betrayals: BTreeMap::new(),
             partitions: BTreeMap::new(),
             writers: (0..limits.writers.max(1)).map(|_| writer()).collect(),
             claims: Vec::new(),
+            look: None,
             queue: VecDeque::new(),
             next_id: 0,
             applying: 0,
@@ -180,7 +187,7 @@ impl Machine {
     /// Takes note of what happened. Then call [`Machine::next`] until it gives nothing.
     pub(crate) fn input(&mut self, input: Input) {
         match input {
-            Input::Assigned(bounds) => self.assigned(bounds),
+            Input::Assigned(number, bounds) => self.assigned(number, bounds),
             Input::Revoked(partitions) => self.revoked(&partitions),
             Input::Ready => self.partitions.values_mut().for_each(|p| p.data = true),
             Input::Claimed(id, outcome) => self.claimed(id, outcome),
@@ -191,7 +198,8 @@ impl Machine {
             Input::Committed(writer, Err(failure)) => self.commit_failed(writer, failure),
             Input::Reread(writer, outcome) => self.reread(writer, outcome),
             Input::Retry(wait) => self.retry(wait),
-            Input::Tick => self.writers.iter_mut().for_each(|w| w.open.ticks += 1),
+            Input::Tick => self.tick(),
+            Input::Looked(id, outcome) => self.looked(id, outcome),
             Input::Betrayed(halt) => self.betrayed(halt),
             Input::Halt(halt) => self.halt(halt),
             Input::Pause(paused) => self.paused = paused,
@@ -221,125 +229,6 @@ impl Machine {
         self.next_id
     }
 
-    // ---- claiming ----
-
-    fn assigned(&mut self, bounds: Vec<LogBounds>) {
-        if !matches!(self.phase, Phase::Running) {
-            self.queue.push_back(Action::Start(Vec::new()));
-            return;
-        }
-        let writers = self.writers.len();
-        for bounds in &bounds {
-            let writer = usize::try_from(bounds.partition.partition).unwrap_or(0) % writers;
-            let run = self.id();
-            if let Some(old) = self.partitions.get_mut(&bounds.partition) {
-                discard_chunks(old, &mut self.queue);
-            }
-            let partition = Partition {
-                bounds: bounds.clone(),
-                run,
-                claim: Claim::Claiming,
-                writer,
-                committed: None,
-                folded: bounds.start,
-                taken: bounds.start,
-                chunks: VecDeque::new(),
-                data: false,
-                backlog: false,
-            };
-            self.partitions.insert(bounds.partition.clone(), partition);
-        }
-        self.claim(bounds.into_iter().map(|b| b.partition).collect(), true);
-    }
-
-    fn claim(&mut self, partitions: Vec<TopicPartition>, assigned: bool) {
-        let id = self.id();
-        let mut claimed = Vec::new();
-        for tp in partitions {
-            let run = self.id();
-            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
-            partition.run = run;
-            partition.claim = Claim::Claiming;
-            partition.data = false;
-            discard_chunks(partition, &mut self.queue);
-            claimed.push((partition.bounds.clone(), run));
-        }
-        if claimed.is_empty() && !assigned {
-            return;
-        }
-        let bounds = claimed.iter().map(|(b, _)| b.clone()).collect();
-        self.claims.push(PendingClaim { id, partitions: claimed, assigned, attempt: 0 });
-        self.queue.push_back(Action::Claim(id, bounds));
-    }
-
-    fn claimed(&mut self, id: u64, outcome: Result<Vec<Checkpoint>, Failure>) {
-        let Some(at) = self.claims.iter().position(|c| c.id == id) else { return };
-        let checkpoints = match outcome {
-            Ok(checkpoints) => checkpoints,
-            Err(failure) if failure.kind == ErrorKind::Transient && matches!(self.phase, Phase::Running) => {
-                let claim = &mut self.claims[at];
-                claim.attempt += 1;
-                self.queue.push_back(Action::BackOff(Wait::Claim(id), claim.attempt));
-                return;
-            }
-            Err(failure) => {
-                let claim = self.claims.swap_remove(at);
-                if claim.assigned {
-                    self.queue.push_back(Action::Start(Vec::new()));
-                }
-                return self.halt(failure.halt);
-            }
-        };
-        let claim = self.claims.swap_remove(at);
-        let mut starts = Vec::new();
-        let mut betrayal = None;
-        for (bounds, run) in &claim.partitions {
-            let Some(partition) = self.partitions.get_mut(&bounds.partition) else { continue };
-            let Some(checkpoint) = checkpoints.iter().find(|c| c.partition == bounds.partition) else { continue };
-            if partition.run != *run {
-                continue;
-            }
-            partition.committed = Some(checkpoint.next_offset);
-            partition.folded = checkpoint.next_offset;
-            partition.taken = checkpoint.next_offset;
-            // The bounds of a partition that has been ours for a while are old: only the source can tell then.
-            if claim.assigned
-                && let Err(halt) = checkpoint.check(bounds)
-            {
-                betrayal.get_or_insert(halt);
-                continue;
-            }
-            partition.claim = Claim::Active(checkpoint.owner_epoch);
-            partition.data = true;
-            starts.push((bounds.partition.clone(), checkpoint.next_offset));
-        }
-        let running = matches!(self.phase, Phase::Running) && betrayal.is_none();
-        if claim.assigned {
-            self.queue.push_back(Action::Start(if running { starts } else { Vec::new() }));
-        } else if running {
-            // What is delivered anew is judged anew: the source says it again once it has come to it.
-            let anew = |halt: &Halt| {
-                let at = halt.at.as_ref().map(|at| TopicPartition::new(at.topic.as_str(), at.partition));
-                starts.iter().any(|(tp, _)| at.as_ref() == Some(tp))
-            };
-            self.betrayal = self.betrayal.take().filter(|halt| !anew(halt));
-            self.queue.extend(starts.into_iter().map(|(tp, offset)| Action::Restart(tp, offset)));
-        }
-        if let Some(halt) = betrayal {
-            self.halt(halt);
-        }
-    }
-
-    fn revoked(&mut self, partitions: &[TopicPartition]) {
-        for tp in partitions {
-            // What is folded already may still be committed: if nobody has claimed the partition since, it is right,
-            // and if somebody has, the fence stops it.
-            if let Some(mut partition) = self.partitions.remove(tp) {
-                discard_chunks(&mut partition, &mut self.queue);
-            }
-        }
-    }
-
     // ---- taking, applying, folding ----
 
     fn taken(&mut self, id: ChunkId, taken: Option<Taken>) {
@@ -364,7 +253,7 @@ impl Machine {
         }
     }
 
-    fn applied(&mut self, id: ChunkId, outcome: Result<(), Failure>) {
+    fn applied(&mut self, id: ChunkId, outcome: Result<Returned, Failure>) {
         let chunk = self.partitions.values_mut().flat_map(|p| p.chunks.iter_mut()).find(|c| c.id == id);
         match (chunk, outcome) {
             (Some(chunk), Err(failure)) if failure.kind == ErrorKind::Transient => {
@@ -373,11 +262,44 @@ impl Machine {
                 return;
             }
             (Some(_), Err(failure)) => self.halt(failure.halt),
-            (Some(chunk), Ok(())) => chunk.applied = true,
+            (Some(chunk), Ok(returned)) => {
+                chunk.applied = true;
+                chunk.returned_bytes = returned.bytes;
+                self.measure(id, returned);
+            }
             // The chunk's partition went away, or its run is over.
             (None, _) => {}
         }
         self.applying = self.applying.saturating_sub(1);
+    }
+
+    /// Fits the partition's chunks to what the plugin returns. Where it did not come to a chunk's end, what follows is delivered anew.
+    fn measure(&mut self, id: ChunkId, returned: Returned) {
+        let Limits { chunk_bytes_max, chunk_events_max, .. } = self.limits;
+        let Some((tp, partition, at)) = self.partitions.iter_mut().find_map(|(tp, partition)| {
+            let at = partition.chunks.iter().position(|chunk| chunk.id == id)?;
+            Some((tp, partition, at))
+        }) else {
+            return;
+        };
+        let chunk = &mut partition.chunks[at];
+        if returned.bytes > chunk_bytes_max {
+            let events = returned.cut.map_or(chunk.taken.events, |(events, _)| events);
+            partition.chunk_events_max = (events / 2).max(1);
+        } else if returned.bytes < chunk_bytes_max / 4 {
+            partition.chunk_events_max = (partition.chunk_events_max * 2).min(chunk_events_max);
+        }
+        let Some((events, next_offset)) = returned.cut else { return };
+        chunk.taken.bytes = chunk.taken.bytes * events / chunk.taken.events.max(1);
+        chunk.taken.events = events;
+        chunk.taken.next_offset = next_offset;
+        for later in partition.chunks.drain(at + 1..) {
+            self.queue.push_back(Action::Discard(later.id));
+        }
+        partition.taken = next_offset;
+        partition.data = true;
+        self.betrayals.remove(tp);
+        self.queue.push_back(Action::Restart(tp.clone(), next_offset));
     }
 
     fn next_fold(&mut self) -> Option<Action> {
@@ -434,17 +356,21 @@ impl Machine {
             }
             let writer = &self.writers[partition.writer];
             let waiting = self.partitions.values().filter(|p| p.writer == partition.writer).flat_map(|p| &p.chunks);
-            let (events, bytes) = waiting.fold((0, 0), |(e, b), c| (e + c.taken.events, b + c.taken.bytes));
+            let (events, bytes, returned) =
+                waiting.fold((0, 0, 0), |(e, b, r), c| (e + c.taken.events, b + c.taken.bytes, r + c.returned_bytes));
+            if returned >= self.limits.waiting_bytes_max {
+                continue;
+            }
             if events >= self.limits.waiting_events_max.min(writer.events_max) || bytes >= self.limits.batch_bytes_max {
                 continue;
             }
-            let events_max = self.limits.chunk_events_max.min(writer.events_max);
+            let events_max = partition.chunk_events_max.min(writer.events_max);
             let tp = tp.clone();
             self.turn = at + 1;
             let id = self.id();
             if let Some(partition) = self.partitions.get_mut(&tp) {
                 let taken = Taken { events: 0, bytes: 0, next_offset: partition.taken, full: false };
-                partition.chunks.push_back(Chunk { id, taken, applied: false, attempt: 0 });
+                partition.chunks.push_back(Chunk { id, taken, applied: false, returned_bytes: 0, attempt: 0 });
             }
             return Some(Action::Take(id, tp, events_max, before));
         }
@@ -495,6 +421,7 @@ impl Machine {
         self.reload = false;
         for chunk in self.partitions.values_mut().flat_map(|p| p.chunks.iter_mut()).filter(|c| c.taken.events > 0) {
             chunk.applied = false;
+            chunk.returned_bytes = 0;
             chunk.attempt = 0;
             self.applying += 1;
             self.queue.push_back(Action::Apply(chunk.id));
@@ -505,19 +432,25 @@ impl Machine {
         let state = &mut self.writers[writer];
         state.attempt = 0;
         state.waits = false;
-        state.events_max = (state.events_max * 2).min(self.limits.batch_events_max);
+        if std::mem::take(&mut state.overdue) {
+            state.shrink();
+        } else {
+            state.grow(self.limits.batch_events_max);
+        }
         for advance in state.under_way.take().into_iter().flat_map(|set| set.advances) {
             if let Some(partition) = self.partitions.get_mut(&advance.partition)
                 && partition.claim == Claim::Active(advance.owner_epoch)
             {
                 partition.committed = Some(advance.next);
+                partition.unseen_ticks = 0;
             }
         }
     }
 
     fn commit_failed(&mut self, writer: usize, failure: CommitFailure) {
+        self.writers[writer].overdue = matches!(failure, CommitFailure::Overdue);
         match failure {
-            CommitFailure::Unknown => self.queue.push_back(Action::Reread(writer)),
+            CommitFailure::Unknown | CommitFailure::Overdue => self.queue.push_back(Action::Reread(writer)),
             CommitFailure::Fenced(fenced) => self.start_anew(writer, &fenced),
             CommitFailure::Failed(failure) => match failure.kind {
                 ErrorKind::Transient if matches!(self.phase, Phase::Stopping) => self.start_anew(writer, &[]),
@@ -557,8 +490,20 @@ impl Machine {
         match verdict(&set.advances, &checkpoints) {
             Verdict::In => self.commit_is_in(writer),
             Verdict::Out if matches!(self.phase, Phase::Stopping) => self.start_anew(writer, &[]),
+            Verdict::Out if self.writers[writer].overdue => self.too_late(writer),
             Verdict::Out => self.queue.push_back(Action::CommitAgain(writer)),
             Verdict::Elsewhere(fenced) => self.start_anew(writer, &fenced),
+        }
+    }
+
+    /// A set that was not in when its deadline had passed would be late again: half of it goes next, and one event alone after a pause.
+    fn too_late(&mut self, writer: usize) {
+        let state = &mut self.writers[writer];
+        if state.under_way.as_ref().is_some_and(|set| set.events > 1) {
+            state.shrink();
+            self.start_anew(writer, &[]);
+        } else {
+            self.wait(writer, Wait::Commit(writer));
         }
     }
 
@@ -574,23 +519,18 @@ impl Machine {
         let state = &mut self.writers[writer];
         state.attempt = 0;
         state.waits = false;
+        state.overdue = false;
         let sets = [state.under_way.take(), Some(std::mem::take(&mut state.open))];
         let advances = sets.into_iter().flatten().flat_map(|set| set.advances);
         let owned: BTreeSet<(TopicPartition, i64)> = advances.map(|a| (a.partition, a.owner_epoch)).collect();
         self.queue.push_back(Action::DiscardSets(writer));
         let mut again = Vec::new();
         for (tp, owner_epoch) in owned {
-            let run = self.id();
-            let Some(partition) = self.partitions.get_mut(&tp) else { continue };
             // Claimed again meanwhile: that claim tells where it goes on.
-            if partition.claim != Claim::Active(owner_epoch) {
+            if self.partitions.get(&tp).is_none_or(|p| p.claim != Claim::Active(owner_epoch)) {
                 continue;
             }
-            partition.run = run;
-            partition.claim = Claim::Fenced;
-            partition.data = false;
-            discard_chunks(partition, &mut self.queue);
-            self.queue.push_back(Action::Release(tp.clone()));
+            let run = self.let_go(&tp);
             if fenced.contains(&tp) {
                 self.queue.push_back(Action::BackOff(Wait::Fenced(tp, run), FENCED_ATTEMPT));
             } else {
@@ -598,7 +538,7 @@ impl Machine {
             }
         }
         if matches!(self.phase, Phase::Running) {
-            self.claim(again, false);
+            self.claim(again, None);
         }
     }
 
@@ -610,15 +550,7 @@ impl Machine {
             Wait::Reread(writer) if std::mem::take(&mut self.writers[writer].waits) => {
                 self.queue.push_back(Action::Reread(writer));
             }
-            Wait::Claim(id) => {
-                let Some(at) = self.claims.iter().position(|c| c.id == id) else { return };
-                if matches!(self.phase, Phase::Running) {
-                    let bounds = self.claims[at].partitions.iter().map(|(b, _)| b.clone()).collect();
-                    self.queue.push_back(Action::Claim(id, bounds));
-                } else if self.claims.swap_remove(at).assigned {
-                    self.queue.push_back(Action::Start(Vec::new()));
-                }
-            }
+            Wait::Claim(id) => self.claim_again(id),
             Wait::Apply(id) => {
                 if self.partitions.values().flat_map(|p| &p.chunks).any(|c| c.id == id) {
                     self.queue.push_back(Action::Apply(id));
@@ -629,7 +561,7 @@ impl Machine {
             Wait::Fenced(tp, run) => {
                 let still = self.partitions.get(&tp).is_some_and(|p| p.run == run && p.claim == Claim::Fenced);
                 if still && matches!(self.phase, Phase::Running) {
-                    self.claim(vec![tp], false);
+                    self.claim(vec![tp], None);
                 }
             }
             Wait::Commit(_) | Wait::Reread(_) => {}
@@ -639,32 +571,24 @@ impl Machine {
     // ---- ending ----
 
     fn betrayed(&mut self, halt: Halt) {
-        // What the source holds of the partition came before.
-        if let Some(partition) = self.partition_of(&halt) {
+        let Some(at) = &halt.at else { return self.halt(halt) };
+        let tp = TopicPartition::new(at.topic.as_str(), at.partition);
+        // A partition that is no longer ours is its new owner's matter.
+        if let Some(partition) = self.partitions.get_mut(&tp) {
+            // What the source holds of the partition came before.
             partition.data = true;
+            self.betrayals.entry(tp).or_insert(halt);
         }
-        self.betrayal.get_or_insert(halt);
     }
 
-    fn partition_of(&mut self, halt: &Halt) -> Option<&mut Partition> {
-        let at = halt.at.as_ref()?;
-        self.partitions.get_mut(&TopicPartition::new(at.topic.as_str(), at.partition))
-    }
-
-    /// Halts where the log betrayed, once its turn has come. A partition that is no longer ours is its new owner's matter.
+    /// Halts where the log betrayed, once all that comes before has been taken and folded.
     fn meet_betrayal(&mut self) {
-        let Some(halt) = self.betrayal.take() else { return };
-        if halt.at.is_none() {
-            return self.halt(halt);
-        }
-        let Some(partition) = self.partition_of(&halt) else { return };
-        let left = match partition.claim {
-            Claim::Active(_) => partition.data || !partition.chunks.is_empty(),
-            Claim::Claiming | Claim::Fenced => true,
+        let come_to = |tp: &TopicPartition| {
+            let partition = self.partitions.get(tp);
+            partition.is_some_and(|p| matches!(p.claim, Claim::Active(_)) && !p.data && p.chunks.is_empty())
         };
-        if left {
-            self.betrayal = Some(halt);
-        } else {
+        if let Some(halt) = self.betrayals.iter().find_map(|(tp, halt)| come_to(tp).then(|| halt.clone())) {
+            self.betrayals.clear();
             self.halt(halt);
         }
     }
@@ -700,7 +624,6 @@ impl Machine {
     /// Ends halting or stopping once no commit is under way.
     fn settle(&mut self) -> Option<Action> {
         let busy = self.writers.iter().any(|w| w.under_way.is_some() || !w.open.advances.is_empty());
-        let awaited = self.claims.iter().any(|c| c.assigned);
         match &self.phase {
             Phase::Halting(halt) if !busy => {
                 let halt = halt.clone();
@@ -709,15 +632,30 @@ impl Machine {
             }
             Phase::Stopping if !busy => {
                 self.phase = Phase::Stopped;
-                if awaited {
-                    self.claims.clear();
-                    self.queue.push_back(Action::Stopped);
-                    return Some(Action::Start(Vec::new()));
-                }
-                Some(Action::Stopped)
+                self.drop_claims();
+                self.queue.push_back(Action::Stopped);
+                self.queue.pop_front()
             }
             _ => None,
         }
+    }
+}
+
+impl WriterState {
+    /// A commit as large as the set under way comes too late.
+    fn shrink(&mut self) {
+        let events = self.under_way.as_ref().map_or(0, |set| set.events);
+        self.events_max = (events / 2).max(1);
+        self.events_cap = self.events_max;
+    }
+
+    /// The set under way was in in time. Twice as much may be, unless that came too late before: from there on a little more each time.
+    fn grow(&mut self, events_max: usize) {
+        let events = self.under_way.as_ref().map_or(0, |set| set.events);
+        if events >= self.events_cap / 2 {
+            self.events_cap = (self.events_cap + self.events_cap / 32 + 1).min(events_max);
+        }
+        self.events_max = (self.events_max * 2).min(self.events_cap);
     }
 }
 

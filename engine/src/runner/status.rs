@@ -302,6 +302,7 @@ impl Report {
             source_trouble: None,
             format_trouble: None,
             sink_trouble: None,
+            commit_trouble: None,
             counters: Counters::default(),
             rate: Rate::default(),
             last_progress: Instant::now(),
@@ -320,8 +321,8 @@ impl Report {
             self.last_sum = sum;
             self.last_progress = Instant::now();
         }
-        let waiting =
-            [&self.sink_trouble, &self.source_trouble, &self.format_trouble].into_iter().find_map(Clone::clone);
+        let troubles = [&self.sink_trouble, &self.commit_trouble, &self.source_trouble, &self.format_trouble];
+        let waiting = troubles.into_iter().find_map(Clone::clone);
         let state = if self.halt.is_some() {
             State::Halted
         } else if self.stopped {

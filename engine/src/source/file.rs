@@ -140,6 +140,8 @@ struct Tail {
     marks: Vec<u64>,
     /// Since when the file is shorter than what was counted.
     shorter_since: Option<Instant>,
+    /// Since when what is to be read is beyond its end.
+    beyond_since: Option<Instant>,
     /// What is being read, and from where: the tag, the line, and its place.
     cursor: Option<(Tag, i64, u64)>,
     announced: bool,
@@ -282,6 +284,11 @@ impl Reader {
             let Some(from) = wish.from else { continue };
             // What failed is wished no more, unless the runner restarts it.
             tail.failed = false;
+            if let Some(fault) = tail.beyond(from) {
+                tail.failed = true;
+                self.shared.lock().freeze(&tail.partition);
+                self.shared.tell(SourceEvent::Failed(fault));
+            }
             if from >= tail.lines {
                 continue;
             }
@@ -315,6 +322,7 @@ impl Tail {
             bytes: 0,
             marks: vec![0],
             shorter_since: None,
+            beyond_since: None,
             cursor: None,
             announced: false,
             failed: false,
@@ -375,6 +383,23 @@ impl Tail {
         counted.announced = self.announced;
         *self = counted;
         Ok(())
+    }
+
+    /// What is wrong with a file that is to be read from beyond its end: lines that were applied are gone. Its lines have been counted
+    /// since it was first seen so, and an editor that writes it anew has had its time.
+    fn beyond(&mut self, from: i64) -> Option<SourceError> {
+        if from <= self.lines {
+            self.beyond_since = None;
+            return None;
+        }
+        let since = *self.beyond_since.get_or_insert_with(Instant::now);
+        if since.elapsed() < SHORTER_FOR {
+            return None;
+        }
+        self.beyond_since = None;
+        let reason =
+            format!("{} has {} line(s), but {from} were applied: lines were removed", self.path.display(), self.lines);
+        Some(self.halt("offset_beyond_end", from, reason, "put the lines back, or rebuild the projection"))
     }
 
     /// Reads complete lines from line `from` on, about a piece of them. With the events comes what is wrong with the line after
@@ -629,6 +654,26 @@ mod tests {
         std::fs::write(dir.path().join("orders/0.jsonl"), lines(0..5)).unwrap();
         let error = failure(&mut source).await;
         assert_eq!((error.kind, error.halt.code), (ErrorKind::Fatal, "offset_beyond_end"));
+    }
+
+    #[tokio::test]
+    async fn a_checkpoint_beyond_the_end_is_judged_by_lines_that_are_counted_after_it() {
+        let dir = tempfile::tempdir().unwrap();
+        append(dir.path(), "orders/0.jsonl", &lines(0..5));
+        let at = TopicPartition::new("orders", 0);
+        let mut source = start(dir.path(), 1 << 20);
+        let SourceEvent::Assigned { partitions, reply } = source.next().await else { panic!("expected partitions") };
+        assert_eq!(partitions[0].end, 5);
+        // Somebody else has applied what was written since.
+        append(dir.path(), "orders/0.jsonl", &lines(5..8));
+        reply.start(vec![(at.clone(), 8)]);
+        append(dir.path(), "orders/0.jsonl", &lines(8..9));
+        assert_eq!(take_until(&mut source, &at, 8, 9).await.len(), 1);
+        // Nobody can have applied these.
+        source.restart(&at, 20);
+        let error = failure(&mut source).await;
+        assert_eq!((error.kind, error.halt.code), (ErrorKind::Fatal, "offset_beyond_end"));
+        assert!(error.halt.reason.contains("9 line(s), but 20"), "{error}");
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use super::guest::{batch, batch_from, numbers, plugin, preview_1, preview_2};
 use crate::change::PluginValue;
 use crate::error::ErrorKind;
 use crate::event::OFFSET_MAX;
-use crate::plugin::{EventFaultKind, Limits, Plugin};
+use crate::plugin::{APPLIED_BYTES_MAX, EventFaultKind, Limits, Plugin};
 
 /// With so much time that the clock never fires, however loaded the machine is: calls can be counted.
 async fn probe() -> Plugin {
@@ -113,6 +113,20 @@ async fn limits_of_an_event_are_named() {
     let (_, kind, reason) = fault(&plugin(preview_1().core(), limits).await, &["m"]).await;
     assert_eq!(kind, EventFaultKind::Invalid);
     assert!(reason.contains("limits.bytes_per_event"), "{reason}");
+}
+
+#[tokio::test]
+async fn what_is_returned_for_many_events_is_bounded() {
+    let limits =
+        Limits { changes_per_event_max: 100_000, call_time_max: Duration::from_secs(120), ..Limits::default() };
+    let plugin = plugin(preview_1().core(), limits).await;
+    // Each so large that it is in a call of its own, and has 20,000 changes.
+    let many = "m".repeat(1 << 20);
+    let applied = plugin.apply(&batch(&[many.as_str(); 20])).await.unwrap();
+    assert_eq!(applied.fault, None);
+    let (events, bytes) = (applied.changes.len(), applied.bytes);
+    assert!((1..20).contains(&events), "{events} events");
+    assert!((APPLIED_BYTES_MAX..APPLIED_BYTES_MAX + bytes / events + 1).contains(&bytes), "{bytes} bytes");
 }
 
 #[tokio::test]

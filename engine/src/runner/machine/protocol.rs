@@ -22,6 +22,12 @@ pub(crate) struct Limits {
     pub(crate) batch_bytes_max: usize,
     /// For how many ticks a set stays open while a backlog is on its way.
     pub(crate) open_ticks_max: u32,
+    /// For how many ticks a partition rests before the database is asked whether its checkpoint still stands.
+    pub(crate) look_ticks: u32,
+    /// Bytes of changes of the chunks that wait for a place in the open set of a writer, beside what is in the sandbox.
+    pub(crate) waiting_bytes_max: usize,
+    /// Bytes of changes that a chunk should have at most: beyond, the next ones have fewer events.
+    pub(crate) chunk_bytes_max: usize,
     /// Chunks in the sandbox at once.
     pub(crate) sandbox_slots: usize,
     /// Writers that partitions are dealt to.
@@ -41,11 +47,21 @@ pub(crate) struct Taken {
     pub(crate) full: bool,
 }
 
+/// What the plugin returned for a chunk.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Returned {
+    /// Bytes of memory that the changes take.
+    pub(crate) bytes: usize,
+    /// Where it went no further than to some events, because they have so many changes: how many events they are, and the first offset after them.
+    /// The chunk is no longer than that from now on.
+    pub(crate) cut: Option<(usize, i64)>,
+}
+
 /// What happened.
 #[derive(Debug)]
 pub(crate) enum Input {
-    /// The source was given partitions; it waits for [`Action::Start`].
-    Assigned(Vec<LogBounds>),
+    /// The source was given partitions; it waits for [`Action::Start`] with this number, which no other assignment has.
+    Assigned(u64, Vec<LogBounds>),
     /// The source lost partitions.
     Revoked(Vec<TopicPartition>),
     /// Some partition may have events to take.
@@ -54,8 +70,8 @@ pub(crate) enum Input {
     Claimed(u64, Result<Vec<Checkpoint>, Failure>),
     /// The answer to [`Action::Take`], at once.
     Taken(ChunkId, Option<Taken>),
-    /// The answer to [`Action::Apply`]: whether the plugin could be run at all.
-    Applied(ChunkId, Result<(), Failure>),
+    /// The answer to [`Action::Apply`]: what the plugin returned, if it could be run at all.
+    Applied(ChunkId, Result<Returned, Failure>),
     /// The answer to [`Action::Fold`], at once: everything up to this offset is in the open set; whether that is as large as it should be; then came the
     /// fault, if any.
     Folded(ChunkId, i64, bool, Option<Halt>),
@@ -67,6 +83,8 @@ pub(crate) enum Input {
     Retry(Wait),
     /// Some time has passed: an open set that has been open since the last tick is old.
     Tick,
+    /// The answer to [`Action::Look`]: the generation's checkpoints.
+    Looked(u64, Result<Vec<Checkpoint>, Failure>),
     /// The log of a partition does not go on: halt once everything before has been applied.
     Betrayed(Halt),
     /// Halt for a reason from outside.
@@ -96,8 +114,10 @@ pub(crate) struct Failure {
 pub(crate) enum CommitFailure {
     /// Nothing was written; these partitions are somebody else's or stand elsewhere.
     Fenced(Vec<TopicPartition>),
-    /// Perhaps written.
+    /// Perhaps written: the way to the database was lost.
     Unknown,
+    /// Perhaps written: there was no answer in time.
+    Overdue,
     /// Nothing was written.
     Failed(Failure),
 }
@@ -118,8 +138,8 @@ pub(crate) enum Wait {
 pub(crate) enum Action {
     /// Take the partitions over in the database.
     Claim(u64, Vec<LogBounds>),
-    /// Deliver these partitions from these offsets: the answer to the last [`Input::Assigned`].
-    Start(Vec<(TopicPartition, i64)>),
+    /// Deliver these partitions from these offsets: the answer to the [`Input::Assigned`] with this number.
+    Start(u64, Vec<(TopicPartition, i64)>),
     /// Deliver a partition anew.
     Restart(TopicPartition, i64),
     /// Deliver nothing of a partition until a restart.
@@ -142,6 +162,10 @@ pub(crate) enum Action {
     Reload,
     /// Read the checkpoints of the generation.
     Reread(usize),
+    /// Read the checkpoints of the generation, to see whether those of partitions at rest stand; answer with [`Input::Looked`].
+    Look(u64),
+    /// Tell people that the database has lost commits: a partition's checkpoint as it was known, and as it is stored, if it is. It is claimed anew.
+    Lost(TopicPartition, i64, Option<i64>),
     /// Wait, longer with each attempt (from 1), then send [`Input::Retry`].
     BackOff(Wait, u32),
     /// The projection stands still from now on.
