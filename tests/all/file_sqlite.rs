@@ -158,7 +158,7 @@ async fn an_unfinished_line_is_waited_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn commits_that_the_database_lost_are_made_again_although_nothing_new_comes() {
     let mut stage = Stage::new();
-    let events: Vec<Draft> = (0..10).map(|n| Draft::text("a", &n.to_string())).collect();
+    let events: Vec<Draft> = (0..10).map(|n| Draft::text("a", n.to_string())).collect();
     stage.sender.send(&events);
     let home = stage.home("db", &["ledger"]);
     let mut engine = home.start();

@@ -601,8 +601,7 @@ fn a_betrayal_is_met_although_another_one_came_before_it() {
     let (mut in_sandbox, mut halt) = (Vec::new(), None);
     let mut taken = BTreeSet::new();
     let mut database = Database::default();
-    loop {
-        let Some(input) = inputs.pop_front() else { break };
+    while let Some(input) = inputs.pop_front() {
         machine.input(input);
         while let Some(action) = machine.next() {
             match action {
