@@ -240,6 +240,56 @@ async fn columns_are_added_in_place_and_a_raised_revision_is_rebuilt_and_swapped
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_reads_a_topic_less_is_rebuilt_and_swapped() {
+    let mut stage = Stage::new("a topic less");
+    stage.send(200);
+    let mut more = FileSender::new(&stage.folder.path().join("events"), "more");
+    more.send(&[Draft::text("of more", "7")]);
+    let home = stage.home(&[]);
+    home.drop_in_build("counter_topics", "counter.wasm", 1);
+    let mut engine = home.start();
+    engine.wait_projection("counter", "at the end of both topics", |s| {
+        let at = |topic: &str| s["partitions"].as_array().into_iter().flatten().filter(|p| p["topic"] == topic).count();
+        s["state"] == "idle" && s["lag_events"] == 0 && at("more") == 1 && at(TOPIC) > 0
+    });
+    home.drop_in_build("counter", "counter.wasm", 2);
+    let status = wait_generation(&mut engine, 2);
+    assert_eq!(status["rebuild"]["state"], "switched", "{status}");
+    stage.send(50);
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_became_shorter_is_rebuilt_from_by_force_only() {
+    let mut stage = Stage::new("shorter log");
+    stage.send(300);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    engine.kill();
+    for partition in 0..2 {
+        std::fs::write(stage.sender.path(partition), "").unwrap();
+    }
+    // Through a writer of its own: the other one's files are where they were.
+    let mut anew = FileSender::new(&stage.folder.path().join("events"), TOPIC);
+    anew.send(&[Draft::text("new", "1").at(0), Draft::text("new", "2").at(1)]);
+    let mut engine = home.start();
+    engine.wait_projection("counter", "halted", |s| s["halt"]["code"] == "offset_beyond_end");
+    let before = digest(&stage.url()).await;
+    let (code, body) = engine.request("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({}))).unwrap();
+    assert_eq!((code, &body["code"]), (409, &json!("log_begins_later")), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("the log ends at 1"), "{body}");
+    assert_eq!(digest(&stage.url()).await, before);
+    engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "force": true })));
+    let status = wait_generation(&mut engine, 2);
+    assert_eq!(status["rebuild"]["state"], "switched", "{status}");
+    let mut connection = connect(&stage.url()).await;
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT key, events, total FROM counts").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(rows, [("new".to_owned(), 2, 3)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_waits_for_a_person_who_compares_and_switches() {
     let mut stage = Stage::new("manual switch");
     stage.send(500);
