@@ -291,6 +291,37 @@ async fn an_index_that_is_added_is_made_beside_what_goes_on_and_after_a_kill() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waits_for_a_reader_holds_up_nobody_and_goes_on_by_itself() {
+    let stage = Stage::new(2).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("a reader in the way", 500);
+    let mut engine = home.start();
+    progress(&mut observers, 3, &mut [&mut engine]);
+    let mut sitting = PgConnection::connect(&stage.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM counter.counts").execute(&mut sitting).await.unwrap();
+    home.drop_in_build("counter_wide", "counter.wasm", 1);
+    let status = engine.wait_projection("counter", "waiting for the reader", |s| s["plan"]["held"] == true);
+    assert_eq!(status["plan"]["action"], "alter", "{status}");
+    assert!(status["plan"]["reasons"].to_string().contains("readers"), "{status}");
+    for (request, paused) in [("pause", true), ("resume", false)] {
+        let begin = Instant::now();
+        engine.ask("PUT", &format!("/api/v1/projections/ledger/{request}"), None);
+        engine.wait_projection("ledger", request, |s| (s["state"] == "paused") == paused);
+        assert!(begin.elapsed() < Duration::from_secs(20), "{request} waited too: {:?}", begin.elapsed());
+    }
+    progress(&mut observers, 3, &mut [&mut engine]);
+    assert!(engine.projection("counter").unwrap()["rejected"].is_null());
+    sqlx::raw_sql("COMMIT").execute(&mut sitting).await.unwrap();
+    engine.wait_projection("counter", "on the wide build", |s| {
+        s["plan"].is_null() && s["generations"][0]["descriptor"].to_string().contains("last")
+    });
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_swap_that_is_refused_says_why_and_is_done_once_it_can_be() {
     let stage = Stage::new(2).await;
     let home = stage.home(&[]);
