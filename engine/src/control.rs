@@ -123,6 +123,7 @@ struct Supervised {
     journals: BTreeMap<String, Journal>,
     /// By identity of the rebuild.
     rebuilding: HashMap<String, rebuild::Progress>,
+    finishing: steward::Finishing,
     /// What the database said when it was asked whether it is there.
     database: Option<Result<String, String>>,
     /// Why the folder cannot be read.

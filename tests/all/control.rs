@@ -174,6 +174,46 @@ async fn a_file_that_goes_stops_its_projection_and_its_tables_stay() {
     assert!(left.is_empty(), "{left:?}");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_is_renamed_goes_on_and_one_that_is_refused_is_there_all_the_same() {
+    let mut stage = Stage::new("renamed file");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let plugins = home.path().join("plugins");
+    std::fs::rename(plugins.join("counter.wasm"), plugins.join("renamed.wasm")).unwrap();
+    let goes_on = |engine: &mut Engine, file: &str| {
+        let what = format!("going on from {file}");
+        engine.wait_projection("counter", &what, |s| s["plugin_file"] == file && s["state"] == "idle")
+    };
+    goes_on(&mut engine, "renamed.wasm");
+    // Of two files one is refused, and has its place once the other one is gone.
+    home.drop_in_build("counter", "a_second.wasm", 1);
+    let refused = |engine: &Engine, code: &str| {
+        let code = json!(code);
+        wait::until("the file to be refused", PATIENCE, || {
+            let listed = engine.ask("GET", "/api/v1/plugins", None);
+            let mut codes = listed["plugins"].as_array().unwrap().iter().map(|file| &file["rejected"]["code"]);
+            if codes.any(|found| *found == code) { Ok(()) } else { Err(listed.to_string()) }
+        });
+    };
+    refused(&engine, "name_taken");
+    home.take_out("renamed.wasm");
+    goes_on(&mut engine, "a_second.wasm");
+    stage.send(50);
+    stage.settled(COUNTER).await;
+    let audit = engine.ask("GET", "/api/v1/audit?projection=counter&limit=100", None);
+    assert!(audit["entries"].as_array().unwrap().iter().all(|entry| entry["action"] != "desire"), "{audit}");
+    // What is no plugin any more still is the projection's file: nothing is dropped under it.
+    std::fs::write(plugins.join("a_second.wasm"), "no plugin").unwrap();
+    refused(&engine, "not_wasm");
+    let (code, body) = engine.request("DELETE", PROJECTION, None).unwrap();
+    assert_eq!((code, &body["code"]), (409, &json!("plugin_present")), "{body}");
+    stage.send(50);
+    stage.settled(COUNTER).await;
+}
+
 /// All rows that readers see, as one number.
 async fn digest(url: &str) -> String {
     Reader::connect(url).await.unwrap().snapshot("counter", COUNTER.whole).await.unwrap().digest()
@@ -237,6 +277,56 @@ async fn columns_are_added_in_place_and_a_raised_revision_is_rebuilt_and_swapped
     stage.send(100);
     stage.settled(COUNTER).await;
     assert!(observer.finish() > 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_reads_a_topic_less_is_rebuilt_and_swapped() {
+    let mut stage = Stage::new("a topic less");
+    stage.send(200);
+    let mut more = FileSender::new(&stage.folder.path().join("events"), "more");
+    more.send(&[Draft::text("of more", "7")]);
+    let home = stage.home(&[]);
+    home.drop_in_build("counter_topics", "counter.wasm", 1);
+    let mut engine = home.start();
+    engine.wait_projection("counter", "at the end of both topics", |s| {
+        let at = |topic: &str| s["partitions"].as_array().into_iter().flatten().filter(|p| p["topic"] == topic).count();
+        s["state"] == "idle" && s["lag_events"] == 0 && at("more") == 1 && at(TOPIC) > 0
+    });
+    home.drop_in_build("counter", "counter.wasm", 2);
+    let status = wait_generation(&mut engine, 2);
+    assert_eq!(status["rebuild"]["state"], "switched", "{status}");
+    stage.send(50);
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_that_became_shorter_is_rebuilt_from_by_force_only() {
+    let mut stage = Stage::new("shorter log");
+    stage.send(300);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    engine.kill();
+    for partition in 0..2 {
+        std::fs::write(stage.sender.path(partition), "").unwrap();
+    }
+    // Through a writer of its own: the other one's files are where they were.
+    let mut anew = FileSender::new(&stage.folder.path().join("events"), TOPIC);
+    anew.send(&[Draft::text("new", "1").at(0), Draft::text("new", "2").at(1)]);
+    let mut engine = home.start();
+    engine.wait_projection("counter", "halted", |s| s["halt"]["code"] == "offset_beyond_end");
+    let before = digest(&stage.url()).await;
+    let (code, body) = engine.request("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({}))).unwrap();
+    assert_eq!((code, &body["code"]), (409, &json!("log_begins_later")), "{body}");
+    assert!(body["detail"].as_str().unwrap().contains("the log ends at 1"), "{body}");
+    assert_eq!(digest(&stage.url()).await, before);
+    engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "force": true })));
+    let status = wait_generation(&mut engine, 2);
+    assert_eq!(status["rebuild"]["state"], "switched", "{status}");
+    let mut connection = connect(&stage.url()).await;
+    let rows: Vec<(String, i64, i64)> =
+        sqlx::query_as("SELECT key, events, total FROM counts").fetch_all(&mut connection).await.unwrap();
+    assert_eq!(rows, [("new".to_owned(), 2, 3)]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -356,6 +446,28 @@ async fn pauses_are_kept_over_restarts_and_waits_tell_what_is_applied() {
     );
     assert_eq!(step["events"].as_array().unwrap().len(), 3, "{step}");
     stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pause_outlasts_its_file() {
+    let mut stage = Stage::new("pause and file");
+    stage.send(100);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    engine.ask("PUT", &format!("{PROJECTION}/pause"), None);
+    engine.wait_projection("counter", "paused", |s| s["state"] == "paused");
+    home.take_out("counter.wasm");
+    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    stage.send(50);
+    home.drop_in("counter");
+    engine.wait_projection("counter", "paused again", |s| s["state"] == "paused" && s["lag_events"] == 50);
+    engine.ask("PUT", &format!("{PROJECTION}/resume"), None);
+    stage.settled(COUNTER).await;
+    home.take_out("counter.wasm");
+    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    home.drop_in("counter");
+    engine.wait_projection("counter", "running again", |s| s["state"] == "idle");
 }
 
 /// Where a test ends the process, and what is under way then.

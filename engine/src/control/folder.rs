@@ -5,17 +5,24 @@
 //! with its files never puts an earlier build back; a file that changes while the engine watches is a person's word and is deployed.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use super::plan;
 use super::view::{ControlError, ControlErrorKind, Plan, PlanAction, RejectedPlugin};
 use super::watch::Found;
-use super::{Control, asked_by};
+use super::{Control, Supervised, asked_by};
 use crate::config::OnChange;
 use crate::plugin::Plugin;
 use crate::sink::{Asked, Build, Desired, Order, OrderError, Sink, Switch};
 
 /// How many of a projection's last orders are looked at for an earlier build.
 const AUDIT_LOOK_BACK: u32 = 1_000;
+
+/// How long readers who hold what a build changes are left alone before the next try.
+const READERS_PAUSE: Duration = Duration::from_millis(500);
+
+/// Why a file is refused whose projection runs from another file, or whose views somebody else has.
+const NAME_TAKEN: &str = "name_taken";
 
 /// One file of the folder.
 pub(super) struct DiskFile {
@@ -25,10 +32,16 @@ pub(super) struct DiskFile {
     pub(super) digest: Option<String>,
     pub(super) bytes: u64,
     pub(super) read_at_us: i64,
-    /// The build, or why it does not run.
-    pub(super) outcome: Result<Arc<Plugin>, RejectedPlugin>,
+    /// The build, where the file holds one; also where it is refused.
+    pub(super) plugin: Option<Arc<Plugin>>,
+    /// Why it does not run.
+    pub(super) refused: Option<RejectedPlugin>,
+    /// The projection that the file described before, where it holds no build now.
+    before: Option<String>,
     /// Whether it still is to be compared with what runs.
     pub(super) pending: bool,
+    /// It waits for readers: not compared again before this.
+    not_before: Option<Instant>,
     /// Whether it was there when the engine started.
     pub(super) first: bool,
     /// Why it is not deployed although it could be: what a person is told.
@@ -37,12 +50,21 @@ pub(super) struct DiskFile {
 
 impl DiskFile {
     pub(super) fn rejected(&self) -> Option<RejectedPlugin> {
-        self.outcome.as_ref().err().cloned()
+        self.refused.clone()
     }
 
-    /// The projection that it describes.
+    /// The build, where nothing is said against it.
+    pub(super) fn accepted(&self) -> Option<&Arc<Plugin>> {
+        self.plugin.as_ref().filter(|_| self.refused.is_none())
+    }
+
+    /// The projection that it describes, or did before it was overwritten by something that is no plugin. A file that is refused is there all the same.
     pub(super) fn projection(&self) -> Option<&str> {
-        self.outcome.as_ref().ok().map(|plugin| plugin.schema().descriptor.name.as_str())
+        self.plugin.as_ref().map(|plugin| plugin.schema().descriptor.name.as_str()).or(self.before.as_deref())
+    }
+
+    fn refuse(&mut self, code: &str, reason: String) {
+        self.refused = Some(RejectedPlugin { file: self.file.clone(), code: code.to_owned(), reason });
     }
 }
 
@@ -52,16 +74,15 @@ impl Control {
         match found {
             Found::File(file, bytes) => {
                 self.lock().folder = None;
-                let read = match bytes {
+                let mut read = match bytes {
                     Ok(bytes) => self.read(&file, bytes).await,
-                    Err(reason) => rejected(&file, "unreadable", reason),
+                    Err(reason) => unreadable(&file, reason),
                 };
-                if let Err(rejected) = &read.outcome {
-                    tracing::error!(file, code = rejected.code, reason = rejected.reason, "plugin does not run");
-                }
                 let mut state = self.lock();
-                if let Some(rejected) = read.rejected() {
-                    state.log_file(&rejected);
+                if let Some(rejected) = &read.refused {
+                    tracing::error!(file, code = rejected.code, reason = rejected.reason, "plugin does not run");
+                    state.log_file(rejected);
+                    read.before = state.projection_of(&file);
                 }
                 state.files.insert(file, read);
             }
@@ -70,7 +91,11 @@ impl Control {
                 state.files.remove(&file);
                 state.gone.push(file);
                 // Who was refused for its sake may have its place.
-                state.files.values_mut().for_each(|file| file.pending = true);
+                let refused = |file: &&mut DiskFile| file.refused.as_ref().is_some_and(|why| why.code == NAME_TAKEN);
+                for file in state.files.values_mut().filter(refused) {
+                    file.refused = None;
+                    file.pending = true;
+                }
             }
             Found::Settled => {
                 self.shared.settled.send_replace(true);
@@ -96,27 +121,34 @@ impl Control {
                 Err(error) => Err((error.code, error.message)),
             },
         };
-        let outcome =
-            outcome.map_err(|(code, reason)| RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason });
         let first = !*self.shared.settled.borrow();
-        if let Ok(plugin) = &outcome {
-            self.lock().builds.insert(digest.clone(), Arc::clone(plugin));
-        }
-        DiskFile {
+        let mut read = DiskFile {
             file: file.to_owned(),
-            digest: Some(digest),
+            digest: Some(digest.clone()),
             bytes: size,
             read_at_us: super::journal::now_us(),
-            outcome,
+            plugin: None,
+            refused: None,
+            before: None,
             pending: true,
+            not_before: None,
             first,
             held: None,
+        };
+        match outcome {
+            Ok(plugin) => {
+                self.lock().builds.insert(digest, Arc::clone(&plugin));
+                read.plugin = Some(plugin);
+            }
+            Err((code, reason)) => read.refuse(code, reason),
         }
+        read
     }
 
-    /// Deals with all files that are new, changed or gone. False where the database did not answer and it is to be tried again.
+    /// Deals with all files that are new, changed or gone. False where something is left: the database did not answer, readers are in the way, or
+    /// somebody deploys a build at this moment. It waits for none of them, because everything else would wait with it.
     pub(super) async fn deal_with_files(&self, sink: &Arc<dyn Sink>) -> bool {
-        let _one_at_a_time = self.shared.deploying.lock().await;
+        let Ok(_one_at_a_time) = self.shared.deploying.try_lock() else { return false };
         let gone = std::mem::take(&mut self.lock().gone);
         for (at, file) in gone.iter().enumerate() {
             if self.file_is_gone(sink, file).await.is_err() {
@@ -125,24 +157,33 @@ impl Control {
             }
         }
         loop {
-            let next =
-                self.lock().files.values().find(|file| file.pending && file.outcome.is_ok()).map(|f| f.file.clone());
-            let Some(file) = next else { return true };
+            let (next, left) = {
+                let state = self.lock();
+                let pending = || state.files.values().filter(|file| file.pending && file.accepted().is_some());
+                let now = Instant::now();
+                let next = pending().find(|file| file.not_before.is_none_or(|at| at <= now));
+                (next.map(|found| found.file.clone()), pending().next().is_some())
+            };
+            let Some(file) = next else { return !left };
             match self.deploy_file(sink, &file).await {
                 Ok(()) => {}
                 Err(error) if error.kind == ControlErrorKind::Unavailable => {
                     tracing::warn!(file, %error, "the plugin waits for the database");
                     return false;
                 }
+                Err(error) if error.code == "readers" => {
+                    tracing::debug!(file, %error, "the plugin waits for readers");
+                    if let Some(found) = self.lock().files.get_mut(&file) {
+                        found.not_before = Some(Instant::now() + READERS_PAUSE);
+                        found.held = Some(format!("{}; it goes on by itself when they are done", error.message));
+                    }
+                    continue;
+                }
                 Err(error) => {
                     tracing::error!(file, code = error.code, reason = error.message, "plugin does not run");
                     let mut state = self.lock();
                     if let Some(found) = state.files.get_mut(&file) {
-                        found.outcome = Err(RejectedPlugin {
-                            file: file.clone(),
-                            code: error.code.to_owned(),
-                            reason: error.message,
-                        });
+                        found.refuse(error.code, error.message);
                     }
                 }
             }
@@ -158,8 +199,7 @@ impl Control {
         let of_file = registry.projections.iter().filter(|p| p.plugin_file == file && p.desired != Desired::Stopped);
         for projection in of_file {
             // Under another name it is still there.
-            let elsewhere = self.lock().files.values().any(|other| other.projection() == Some(&projection.name));
-            if elsewhere {
+            if self.lock().files.values().any(|other| other.projection() == Some(&projection.name)) {
                 continue;
             }
             tracing::warn!(
@@ -185,7 +225,7 @@ impl Control {
         let (plugin, first) = {
             let state = self.lock();
             let Some(found) = state.files.get(file) else { return Ok(()) };
-            let Ok(plugin) = &found.outcome else { return Ok(()) };
+            let Some(plugin) = found.accepted() else { return Ok(()) };
             (Arc::clone(plugin), found.first)
         };
         let name = plugin.schema().descriptor.name.clone();
@@ -208,7 +248,8 @@ impl Control {
             crate::crash::point("build-stored");
         }
         if record.is_some_and(|record| record.desired == Desired::Stopped) {
-            let order = Order::Desire { projection: name.clone(), desired: Desired::Running, reason: None };
+            let (desired, reason) = self.wanted_before(sink, &name).await?;
+            let order = Order::Desire { projection: name.clone(), desired, reason };
             self.order(sink, &order, &asked).await?;
         }
         let plan = self.apply_plan(sink, &plugin, file, false, &asked).await?;
@@ -216,16 +257,34 @@ impl Control {
         Ok(())
     }
 
+    /// What was wanted of a stopped projection before its file went, and why: a pause outlasts that.
+    async fn wanted_before(
+        &self,
+        sink: &Arc<dyn Sink>,
+        projection: &str,
+    ) -> Result<(Desired, Option<String>), ControlError> {
+        let audit = sink.audit(Some(projection), None, AUDIT_LOOK_BACK).await?;
+        let stopped = audit.iter().find(|entry| entry.after["desired"] == Desired::Stopped.name());
+        let before = stopped.filter(|entry| entry.before["desired"] == Desired::Paused.name());
+        Ok(match before {
+            Some(entry) => (Desired::Paused, entry.before["reason"].as_str().map(str::to_owned)),
+            None => (Desired::Running, None),
+        })
+    }
+
     /// One name runs once.
     fn check_name(&self, name: &str, file: &str, owner: Option<&str>) -> Result<(), ControlError> {
         let state = self.lock();
-        let mut others = state.files.values().filter(|other| other.file != file && other.projection() == Some(name));
+        let mut others = state.files.values().filter(|other| {
+            let describes = other.accepted().is_some_and(|plugin| plugin.schema().descriptor.name == name);
+            other.file != file && describes
+        });
         // The one that it was deployed from, or else the first that was found.
         let other = others.find(|other| owner == Some(other.file.as_str()) || (owner != Some(file) && !other.pending));
         match other {
             Some(other) => Err(ControlError {
                 kind: ControlErrorKind::Conflict,
-                code: "name_taken",
+                code: NAME_TAKEN,
                 message: format!(
                     "projection {name:?} already runs from {}: give this one another name, or remove one of the files",
                     other.file
@@ -296,7 +355,12 @@ impl Control {
                         file: file_name.clone(),
                         generation,
                     };
-                    self.order_patiently(sink, &order, asked).await?;
+                    // A person is waited with; a file comes again in the next round.
+                    if approved {
+                        self.order_patiently(sink, &order, asked).await?;
+                    } else {
+                        self.order(sink, &order, asked).await?;
+                    }
                     crate::crash::point("deployed");
                 }
             }
@@ -402,15 +466,43 @@ impl Control {
     }
 }
 
-fn rejected(file: &str, code: &str, reason: String) -> DiskFile {
-    DiskFile {
+impl Supervised {
+    /// The projection that a file of this name describes, or did, as far as it is known.
+    fn projection_of(&self, file: &str) -> Option<String> {
+        let seen = self.files.get(file).and_then(|found| found.projection().map(str::to_owned));
+        seen.or_else(|| self.registry.projections.iter().find(|p| p.plugin_file == file).map(|p| p.name.clone()))
+    }
+
+    /// The file in `plugins/` with a build of a projection that nothing is said against.
+    pub(super) fn accepted(&self, projection: &str) -> Option<(&DiskFile, &Arc<Plugin>)> {
+        let of = |plugin: &&Arc<Plugin>| plugin.schema().descriptor.name == projection;
+        self.files.values().find_map(|file| Some((file, file.accepted().filter(of)?)))
+    }
+
+    /// A file in `plugins/` that describes a projection, refused or not.
+    pub(super) fn file_of(&self, projection: &str) -> Option<&DiskFile> {
+        self.files.values().find(|file| {
+            // What is no plugin is known by the name that it was deployed under.
+            let was = || self.registry.projections.iter().any(|p| p.plugin_file == file.file && p.name == projection);
+            file.projection().map_or_else(was, |name| name == projection)
+        })
+    }
+}
+
+fn unreadable(file: &str, reason: String) -> DiskFile {
+    let mut found = DiskFile {
         file: file.to_owned(),
         digest: None,
         bytes: 0,
         read_at_us: super::journal::now_us(),
-        outcome: Err(RejectedPlugin { file: file.to_owned(), code: code.to_owned(), reason }),
+        plugin: None,
+        refused: None,
+        before: None,
         pending: false,
+        not_before: None,
         first: false,
         held: None,
-    }
+    };
+    found.refuse("unreadable", reason);
+    found
 }

@@ -14,10 +14,11 @@ use super::view::{ControlError, ControlErrorKind, ForecastPartition, RebuildFore
 use super::{Control, Supervised, engine};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::config::SourceKind;
-use crate::error::ErrorKind;
+use crate::error::{ErrorKind, Halt, HaltAt};
+use crate::event::TopicPartition;
 use crate::plugin::Plugin;
 use crate::runner::State;
-use crate::sink::{Asked, Order, RebuildRecord, RebuildState, Sink, SinkError, Switch, Target};
+use crate::sink::{Asked, GenerationRecord, Order, RebuildRecord, RebuildState, Sink, SinkError, Switch, Target};
 use crate::source::{FileSource, Source as _, SourceError, SourceEvent, kafka_bounds};
 
 /// How long the files have to say how far they reach.
@@ -26,8 +27,10 @@ const BOUNDS_MAX: Duration = Duration::from_secs(20);
 /// How long a swap holds back the former generation's events so that the new one comes level.
 const LEVEL_MAX: Duration = Duration::from_secs(2);
 
-/// How long a swap that met readers, or was not level, leaves everybody alone before the next try.
+/// How long a swap that met readers, or was not level, leaves everybody alone before the next try; what a person must clear away is asked for
+/// ever more seldom.
 const SWAP_PAUSE: Duration = Duration::from_millis(500);
+const SWAP_PAUSE_MAX: Duration = Duration::from_secs(60);
 
 /// What is asked for when a rebuild begins.
 pub(super) struct Begin {
@@ -43,13 +46,15 @@ pub(super) struct Begin {
 pub(super) struct Progress {
     /// The new generation's checkpoints, as they were read last.
     checkpoints: Vec<Checkpoint>,
-    /// The live generation's, a round before.
-    live_before: Vec<Checkpoint>,
+    /// The live generation's in the topics that both read, a round before.
+    live_before: Option<Vec<Checkpoint>>,
     /// Keys and indexes are being made.
     indexing: Option<JoinHandle<Result<(), SinkError>>>,
     /// The new generation is held for a comparison: no swap now.
     pub(super) compared: bool,
-    /// Somebody holds what the swap needs: no other try before this.
+    /// Why the last try to swap came to nothing, and how many in a row did.
+    refused: Option<(String, u32)>,
+    /// No other try before this.
     not_before: Option<Instant>,
 }
 
@@ -88,52 +93,23 @@ impl Control {
         found.map_err(unavailable)
     }
 
-    /// Why the log is not enough to make the projection anew, where it is not.
-    pub(super) async fn missing_beginning(
-        &self,
-        sink: &Arc<dyn Sink>,
-        projection: &str,
-        bounds: &[LogBounds],
-    ) -> Result<(Vec<ForecastPartition>, Option<String>), ControlError> {
-        let live = {
-            let registry = sink.registry().await?;
-            registry
-                .generations
-                .into_iter()
-                .find(|g| g.projection == projection && g.state == crate::sink::GenerationState::Live)
-        };
-        let starts = match &live {
-            Some(live) => {
-                let generation = Generation { projection: projection.to_owned(), number: live.number };
-                sink.starts(&generation).await?
-            }
-            None => Vec::new(),
-        };
-        let partitions: Vec<ForecastPartition> = bounds
-            .iter()
-            .map(|log| ForecastPartition {
-                topic: log.partition.topic.to_string(),
-                partition: log.partition.partition,
-                log_start: log.start,
-                log_end: log.end,
-                began: starts.iter().find(|(tp, _)| *tp == log.partition).map(|(_, start)| *start),
-            })
-            .collect();
-        let lost: Vec<String> = partitions
-            .iter()
-            .filter_map(|p| {
-                let began = p.began.filter(|began| p.log_start > *began)?;
-                Some(format!("{}/{} began at {began} and the log now at {}", p.topic, p.partition, p.log_start))
-            })
-            .collect();
-        let refusal = (!lost.is_empty()).then(|| {
-            format!(
-                "the log no longer begins where the projection began, so the rebuilt tables would lack what came before: {}; \
-                 force it if that is what you want",
-                lost.join(", ")
-            )
-        });
-        Ok((partitions, refusal))
+    /// What the logs offer to a rebuild, and what the live generation has that they no longer offer.
+    async fn survey(&self, sink: &Arc<dyn Sink>, plugin: &Plugin) -> Result<Survey, ControlError> {
+        let projection = &plugin.schema().descriptor.name;
+        let registry = sink.registry().await?;
+        let live = registry
+            .generations
+            .into_iter()
+            .find(|g| g.projection == *projection && g.state == crate::sink::GenerationState::Live);
+        let (mut starts, mut stands) = (Vec::new(), Vec::new());
+        if let Some(live) = live {
+            let generation = Generation { projection: projection.clone(), number: live.number };
+            starts = sink.starts(&generation).await?;
+            // Before the ends are asked for: a live one that goes on is never past them.
+            stands = sink.positions(&generation).await?;
+        }
+        let halt = self.lock().status(projection).and_then(|status| status.halt);
+        Ok(survey(self.bounds(plugin).await?, &starts, &stands, halt.as_ref()))
     }
 
     /// Begins a rebuild and gives its identity.
@@ -145,20 +121,13 @@ impl Control {
     ) -> Result<String, ControlError> {
         let schema = Arc::clone(begin.plugin.schema());
         let name = schema.descriptor.name.clone();
-        let bounds = self.bounds(&begin.plugin).await?;
-        let (_, refusal) = self.missing_beginning(sink, &name, &bounds).await?;
-        if let Some(message) = refusal.filter(|_| !begin.force) {
+        let survey = self.survey(sink, &begin.plugin).await?;
+        if let Some(message) = survey.refusal.filter(|_| !begin.force) {
             let kind = ControlErrorKind::Conflict;
             return Err(ControlError { kind, code: "log_begins_later", message, subject: None });
         }
         self.store(sink, &begin.plugin, &begin.file).await?;
         crate::crash::point("rebuild-build-stored");
-        let targets = bounds.iter().map(|log| Target {
-            topic: log.partition.topic.to_string(),
-            partition: log.partition.partition,
-            start: log.start,
-            end: log.end,
-        });
         let order = Order::BeginRebuild {
             schema,
             digest: begin.plugin.digest().to_owned(),
@@ -166,7 +135,7 @@ impl Control {
             switch: begin.switch,
             max_rate: begin.rate_max,
             forced: begin.force,
-            targets: targets.collect(),
+            targets: survey.targets,
         };
         let done = self.order(sink, &order, asked).await?;
         crate::crash::point("rebuild-begun");
@@ -204,7 +173,7 @@ impl Control {
 
     async fn step_rebuild(&self, sink: &Arc<dyn Sink>, rebuild: &RebuildRecord) -> Result<bool, ControlError> {
         let generation = Generation { projection: rebuild.projection.clone(), number: rebuild.generation };
-        let checkpoints = sink.checkpoints(&generation).await?;
+        let checkpoints = sink.positions(&generation).await?;
         let (halt, is_gone) = {
             let mut state = self.lock();
             state.rebuilding.entry(rebuild.id.clone()).or_default().checkpoints.clone_from(&checkpoints);
@@ -219,21 +188,34 @@ impl Control {
         match rebuild.state {
             RebuildState::Filling if covers(&checkpoints, &rebuild.targets) => {
                 crate::crash::point("rebuild-filled");
-                self.move_rebuild(sink, rebuild, RebuildState::Indexing, None).await?;
+                let starts = sink.starts(&generation).await?;
+                let lost = begun_late(&starts, &rebuild.targets).filter(|_| !rebuild.forced);
+                let to = if lost.is_some() { RebuildState::Failed } else { RebuildState::Indexing };
+                self.move_rebuild(sink, rebuild, to, lost).await?;
                 Ok(true)
             }
             RebuildState::Indexing if is_gone => self.index(sink, rebuild, generation).await,
             RebuildState::CatchingUp | RebuildState::Switching => {
                 let live = Generation { projection: rebuild.projection.clone(), number: rebuild.from_generation };
-                let live_now = sink.checkpoints(&live).await?;
+                let mut live_now = sink.positions(&live).await?;
                 let (before, waits) = {
                     let mut state = self.lock();
+                    let record = state
+                        .registry
+                        .generations
+                        .iter()
+                        .find(|g| g.projection == rebuild.projection && g.number == rebuild.generation);
+                    // A topic that the new one does not read is not waited for.
+                    let topics = record.map(GenerationRecord::topics).unwrap_or_default();
+                    live_now.retain(|live| topics.contains(&&*live.partition.topic));
+                    // Nor is a log that is another one than the live one's.
+                    live_now.retain(|live| !rebuild.targets.iter().any(|t| t.other_log && is_of(&live.partition, t)));
                     let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
                     let waits = progress.compared || progress.not_before.is_some_and(|at| Instant::now() < at);
-                    (std::mem::replace(&mut progress.live_before, live_now), waits)
+                    (progress.live_before.replace(live_now), waits)
                 };
                 // Level with where the live one stood a round ago, it is a round behind at most. A try before would only hold the live one up.
-                if waits || before.is_empty() && !rebuild.targets.is_empty() || !is_level(&checkpoints, &before) {
+                if waits || !before.is_some_and(|before| is_level(&checkpoints, &before)) {
                     return Ok(true);
                 }
                 if rebuild.state == RebuildState::Switching {
@@ -285,6 +267,7 @@ impl Control {
         match task.await {
             Ok(Ok(())) => {
                 crate::crash::point("rebuild-indexed");
+                self.lock().indexes_made(&rebuild.projection, rebuild.generation);
                 self.move_rebuild(sink, rebuild, RebuildState::CatchingUp, None).await?;
             }
             Ok(Err(error)) if error.kind == ErrorKind::Transient => {
@@ -304,12 +287,20 @@ impl Control {
             super::journal::now_us().saturating_add(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let order = Order::Swap { id: rebuild.id.clone(), collect_at_us };
         let held = (rebuild.projection.clone(), rebuild.from_generation);
-        if let Err(error) = self.order_level(sink, &order, &held, &engine()).await {
+        let done = self.order_level(sink, &order, &held, &engine()).await;
+        {
             let mut state = self.lock();
             let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
-            progress.not_before = Some(Instant::now() + SWAP_PAUSE);
-            return Err(error);
+            match &done {
+                Ok(()) => progress.refused = None,
+                Err(error) => {
+                    let tries = progress.refused.take().map_or(1, |(_, tries)| tries.saturating_add(1));
+                    progress.not_before = Some(Instant::now() + pause_after(error.code, tries));
+                    progress.refused = Some((error.message.clone(), tries));
+                }
+            }
         }
+        done?;
         crate::crash::point("after-swap");
         tracing::info!(rebuild = rebuild.id, "the rebuilt generation is live");
         Ok(())
@@ -345,9 +336,7 @@ impl Control {
     fn hold_runner(&self, key: &super::RunnerKey, hold: bool) {
         let state = self.lock();
         let Some(running) = state.runners.get(key) else { return };
-        let at = |p: &crate::runner::PartitionStatus| {
-            (crate::event::TopicPartition::new(p.topic.as_str(), p.partition), i64::MIN)
-        };
+        let at = |p: &crate::runner::PartitionStatus| (TopicPartition::new(p.topic.as_str(), p.partition), i64::MIN);
         let partitions = running.status.borrow().partitions.iter().filter(|_| hold).map(at).collect();
         if let Some(runner) = &running.runner {
             runner.until(partitions);
@@ -395,8 +384,7 @@ impl Control {
         plugin: &Plugin,
     ) -> Result<RebuildForecast, ControlError> {
         let schema = plugin.schema();
-        let bounds = self.bounds(plugin).await?;
-        let (partitions, refusal) = self.missing_beginning(sink, &schema.descriptor.name, &bounds).await?;
+        let Survey { partitions, refusal, .. } = self.survey(sink, plugin).await?;
         let events: i64 = partitions.iter().map(|p| (p.log_end - p.log_start).max(0)).sum();
         let rate = self.rate_to_expect(&schema.descriptor.name);
         Ok(RebuildForecast {
@@ -411,14 +399,100 @@ impl Control {
     }
 }
 
+/// What the logs offer to a rebuild.
+struct Survey {
+    partitions: Vec<ForecastPartition>,
+    /// Up to where it would fill.
+    targets: Vec<Target>,
+    /// Why the tables would lack something, where they would.
+    refusal: Option<String>,
+}
+
+/// Holds the logs against where the live generation began and stands, and what it is halted by. Pure.
+fn survey(
+    bounds: Vec<LogBounds>,
+    starts: &[(TopicPartition, i64)],
+    stands: &[Checkpoint],
+    halt: Option<&Halt>,
+) -> Survey {
+    let (mut partitions, mut targets, mut lost) = (Vec::new(), Vec::new(), Vec::new());
+    for log in bounds {
+        let TopicPartition { topic, partition } = &log.partition;
+        let began = starts.iter().find(|(tp, _)| *tp == log.partition).map(|(_, start)| *start);
+        // The log's end alone does not tell a topic that was made anew and has outgrown the former one; a halt does.
+        let stood = stands.iter().find(|checkpoint| checkpoint.partition == log.partition);
+        let is_known = |halt: &&Halt| {
+            let at =
+                |at: &HaltAt| at.topic == **topic && (halt.code == "topic_recreated" || at.partition == *partition);
+            halt.at.as_ref().is_some_and(at)
+        };
+        let other = stood
+            .and_then(|checkpoint| checkpoint.check(&log).err().or_else(|| halt.filter(is_known).cloned()))
+            .filter(|halt| matches!(halt.code, "topic_recreated" | "offset_beyond_end"));
+        if let Some(halt) = &other {
+            lost.push(format!("{topic}/{partition}: {}", halt.reason));
+        } else if let Some(began) = began.filter(|began| log.start > *began) {
+            lost.push(format!("{topic}/{partition} began at {began} and the log now at {}", log.start));
+        }
+        targets.push(Target {
+            topic: topic.to_string(),
+            partition: *partition,
+            start: log.start,
+            end: log.end,
+            other_log: other.is_some(),
+        });
+        partitions.push(ForecastPartition {
+            topic: topic.to_string(),
+            partition: *partition,
+            log_start: log.start,
+            log_end: log.end,
+            began,
+        });
+    }
+    let refusal = (!lost.is_empty()).then(|| {
+        format!(
+            "the log no longer begins where the projection began, or is another one, so the rebuilt tables would lack what came before: {}; \
+             force it if that is what you want",
+            lost.join(", ")
+        )
+    });
+    Survey { partitions, targets, refusal }
+}
+
+/// What a fill lacks that its targets promised: the log began later when it came to read it.
+fn begun_late(starts: &[(TopicPartition, i64)], targets: &[Target]) -> Option<String> {
+    let late = |target: &Target| {
+        let (_, start) = starts.iter().find(|(tp, start)| is_of(tp, target) && *start > target.start)?;
+        Some(format!("{}/{} [{}, {start})", target.topic, target.partition, target.start))
+    };
+    let lost: Vec<String> = targets.iter().filter_map(late).collect();
+    (!lost.is_empty()).then(|| {
+        format!(
+            "retention removed events after it began and before it read them: {}; begin another one, by force if they are to be lacking",
+            lost.join(", ")
+        )
+    })
+}
+
+/// How long a swap leaves everybody alone after so many tries in a row that were refused.
+fn pause_after(code: &str, tries: u32) -> Duration {
+    match code {
+        "behind" | "readers" => SWAP_PAUSE,
+        _ => SWAP_PAUSE.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(SWAP_PAUSE_MAX),
+    }
+}
+
+fn is_of(partition: &TopicPartition, target: &Target) -> bool {
+    *partition.topic == *target.topic && partition.partition == target.partition
+}
+
 /// Whether every target is committed.
 fn covers(checkpoints: &[Checkpoint], targets: &[Target]) -> bool {
     targets.iter().all(|target| target.start >= target.end || next_offset(checkpoints, target) >= target.end)
 }
 
 fn next_offset(checkpoints: &[Checkpoint], target: &Target) -> i64 {
-    let found =
-        checkpoints.iter().find(|c| *c.partition.topic == *target.topic && c.partition.partition == target.partition);
+    let found = checkpoints.iter().find(|checkpoint| is_of(&checkpoint.partition, target));
     found.map_or(target.start, |checkpoint| checkpoint.next_offset)
 }
 
@@ -446,7 +520,9 @@ impl Supervised {
 
     /// A rebuild as it is shown.
     pub(super) fn rebuild_view(&self, record: &RebuildRecord) -> RebuildView {
-        let known = self.rebuilding.get(&record.id).map(|progress| &progress.checkpoints[..]).unwrap_or_default();
+        let progress = self.rebuilding.get(&record.id);
+        let known = progress.map(|progress| &progress.checkpoints[..]).unwrap_or_default();
+        let refused = progress.filter(|_| record.state.is_active()).and_then(|progress| progress.refused.clone());
         let done = matches!(record.state, RebuildState::Switched);
         let partitions: Vec<RebuildPartition> = record
             .targets
@@ -485,7 +561,7 @@ impl Supervised {
             eta_seconds: eta_seconds.filter(|_| record.state.is_active()),
             lag_events: status.as_ref().and_then(|status| status.lag_events),
             halt: status.as_ref().and_then(|status| status.halt.clone()),
-            waiting: status.and_then(|status| status.waiting),
+            waiting: status.and_then(|status| status.waiting).or(refused.map(|(why, _)| why)),
             record: record.clone(),
         }
     }
@@ -499,7 +575,6 @@ pub(super) fn stands(state: State) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::event::TopicPartition;
 
     fn checkpoint(partition: i32, next_offset: i64) -> Checkpoint {
         let partition = TopicPartition::new("orders", partition);
@@ -507,7 +582,43 @@ mod tests {
     }
 
     fn target(partition: i32, start: i64, end: i64) -> Target {
-        Target { topic: "orders".into(), partition, start, end }
+        Target { topic: "orders".into(), partition, start, end, other_log: false }
+    }
+
+    fn log(partition: i32, start: i64, end: i64) -> LogBounds {
+        LogBounds { partition: TopicPartition::new("orders", partition), start, end, topic_id: None }
+    }
+
+    #[test]
+    fn a_log_that_lacks_what_the_live_one_has_is_refused_and_another_log_is_not_waited_for() {
+        let starts = [0, 1].map(|partition| (TopicPartition::new("orders", partition), 0));
+        let stands = [checkpoint(0, 10), checkpoint(1, 1_000)];
+        let good = survey(vec![log(0, 0, 10), log(1, 0, 1_000), log(2, 7, 9)], &starts, &stands, None);
+        assert_eq!((good.refusal, good.targets.iter().any(|t| t.other_log)), (None, false));
+        let late = survey(vec![log(0, 5, 10)], &starts, &stands, None);
+        assert!(late.refusal.unwrap().contains("orders/0 began at 0 and the log now at 5"));
+        assert!(!late.targets[0].other_log);
+        let shorter = survey(vec![log(0, 0, 10), log(1, 0, 5)], &starts, &stands, None);
+        assert!(shorter.refusal.unwrap().contains("orders/1: the log ends at 5"));
+        assert_eq!(shorter.targets.iter().map(|t| t.other_log).collect::<Vec<_>>(), [false, true]);
+        let at = Some(HaltAt { topic: "orders".into(), partition: 0, offset: 10, key: None });
+        let halt = Halt { code: "topic_recreated", reason: "another".into(), remedy: String::new(), at };
+        let anew = survey(vec![log(0, 0, 20), log(1, 0, 2_000)], &starts, &stands, Some(&halt));
+        assert!(anew.refusal.is_some() && anew.targets.iter().all(|t| t.other_log));
+    }
+
+    #[test]
+    fn a_fill_that_began_later_than_it_was_promised_says_what_it_lacks() {
+        let starts = [(TopicPartition::new("orders", 0), 5), (TopicPartition::new("orders", 1), 50)];
+        assert_eq!(begun_late(&starts, &[target(0, 5, 9), target(2, 0, 9)]), None);
+        assert!(begun_late(&starts, &[target(0, 5, 9), target(1, 7, 90)]).unwrap().contains("orders/1 [7, 50)"));
+    }
+
+    #[test]
+    fn what_a_person_must_clear_away_is_asked_for_ever_more_seldom() {
+        assert_eq!([1, 2, 3].map(|tries| pause_after("view_in_use", tries).as_millis()), [500, 1_000, 2_000]);
+        assert_eq!(pause_after("view_in_use", u32::MAX), SWAP_PAUSE_MAX);
+        assert_eq!(pause_after("readers", 99), SWAP_PAUSE);
     }
 
     #[test]

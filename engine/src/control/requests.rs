@@ -92,8 +92,7 @@ impl Control {
     pub async fn drop_projection(&self, projection: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
         self.known(projection)?;
-        let file =
-            self.lock().files.values().find(|file| file.projection() == Some(projection)).map(|f| f.file.clone());
+        let file = self.lock().file_of(projection).map(|found| found.file.clone());
         if let Some(file) = file {
             let message =
                 format!("{file} is in plugins/ and would make it anew: take it out first (laterna plugin rm {file})");
@@ -149,10 +148,9 @@ impl Control {
         let _one_at_a_time = self.shared.deploying.lock().await;
         let held = {
             let state = self.lock();
-            let file = state.files.values().find(|file| file.projection() == Some(projection));
             let runs = state.live(projection).map(|live| live.plugin_digest.clone());
-            file.and_then(|file| Some((file.outcome.as_ref().ok().cloned()?, file.file.clone())))
-                .filter(|(plugin, _)| Some(plugin.digest()) != runs.as_deref())
+            let found = state.accepted(projection).map(|(found, plugin)| (Arc::clone(plugin), found.file.clone()));
+            found.filter(|(plugin, _)| Some(plugin.digest()) != runs.as_deref())
         };
         let Some((plugin, file)) = held else {
             let message = format!("there is no other build of {projection:?} in plugins/ than the one that runs");
@@ -395,7 +393,7 @@ impl Control {
             let mut reached = targets.iter().all(|(tp, offset)| here(tp).is_some_and(|next| next >= *offset));
             if !reached {
                 let generation = Generation { projection: projection.to_owned(), number };
-                let stored = sink.checkpoints(&generation).await?;
+                let stored = sink.positions(&generation).await?;
                 reached = targets
                     .iter()
                     .all(|(tp, offset)| stored.iter().any(|c| c.partition == *tp && c.next_offset >= *offset));
@@ -587,8 +585,7 @@ impl Control {
 
     /// What waits to be done with the build on disk, where it is not what runs.
     fn plan_of(&self, state: &Supervised, projection: &str) -> Option<Plan> {
-        let file = state.files.values().find(|file| file.projection() == Some(projection))?;
-        let plugin = file.outcome.as_ref().ok()?;
+        let (file, plugin) = state.accepted(projection)?;
         let mut plan = plan::decide(state.live(projection), plugin.schema(), plugin.digest(), &file.file);
         if plan.action == PlanAction::Nothing {
             return None;
@@ -603,7 +600,7 @@ impl Control {
     }
 
     fn plugin_of_file(&self, state: &Supervised, file: &DiskFile) -> PluginView {
-        let plugin = file.outcome.as_ref().ok();
+        let plugin = file.plugin.as_ref();
         let by_file = state.registry.projections.iter().find(|record| record.plugin_file == file.file);
         let projection = file.projection().map(str::to_owned).or_else(|| Some(by_file?.name.clone()));
         let live = projection.as_deref().and_then(|name| state.live(name));

@@ -4,11 +4,13 @@
 //! stored, so a crash at any step, here or elsewhere, is just a round that came later. It never waits for a runner: one that is to go leaves by itself, and
 //! the next one in its place is started once it is gone.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::FutureExt as _;
 use tokio::sync::{oneshot, watch};
+use tokio::task::JoinHandle;
 
 use super::plan::can_take_over;
 use super::{Control, RunnerKey, Supervised, engine, sandbox_threads};
@@ -16,7 +18,7 @@ use crate::checkpoint::Generation;
 use crate::config::SourceKind;
 use crate::plugin::Plugin;
 use crate::runner::{MakeSource, Pace, Parts, ProjectionStatus, Runner, State};
-use crate::sink::{Desired, GenerationRecord, GenerationState, Order, RebuildState, Registry, Sink};
+use crate::sink::{Desired, GenerationRecord, GenerationState, Order, RebuildState, Registry, Sink, SinkError};
 use crate::source::{FileSource, KafkaSource, Source};
 
 /// How often it goes round without being woken.
@@ -24,6 +26,58 @@ const ROUND: Duration = Duration::from_secs(1);
 
 /// Event bytes in one commit, at most about; what waits for a commit is bounded by as much again.
 const BATCH_BYTES_MAX: usize = 16 << 20;
+
+/// When indexes that could not be made are tried again.
+const INDEXES_AGAIN: Duration = Duration::from_secs(30);
+
+/// The indexes of generations in use: an order that declares one leaves it to be made beside what goes on, and whoever was to make it may have died.
+/// One generation at a time, so that a database is not asked for several at once.
+#[derive(Default)]
+pub(super) struct Finishing {
+    /// The descriptors whose indexes are there, by generation.
+    done: HashMap<RunnerKey, serde_json::Value>,
+    /// When the last try failed.
+    failed: HashMap<RunnerKey, Instant>,
+    task: Option<(RunnerKey, serde_json::Value, JoinHandle<Result<(), SinkError>>)>,
+}
+
+impl Finishing {
+    /// The next generation that may lack an index.
+    fn next(&mut self, registry: &Registry) -> Option<GenerationRecord> {
+        if self.task.is_some() {
+            return None;
+        }
+        let is_known = |key: &RunnerKey| {
+            registry.generations.iter().any(|generation| generation.projection == key.0 && generation.number == key.1)
+        };
+        self.done.retain(|key, _| is_known(key));
+        self.failed.retain(|key, at| is_known(key) && at.elapsed() < INDEXES_AGAIN);
+        let fills = |generation: &GenerationRecord| {
+            generation.state == GenerationState::Building
+                && !registry.rebuilds.iter().any(|rebuild| {
+                    (rebuild.projection == generation.projection && rebuild.generation == generation.number)
+                        && matches!(
+                            rebuild.state,
+                            RebuildState::CatchingUp | RebuildState::Ready | RebuildState::Switching
+                        )
+                })
+        };
+        let lacks = |generation: &&GenerationRecord| {
+            let key = (generation.projection.clone(), generation.number);
+            (generation.stored && generation.writable && !fills(generation))
+                && has_indexes(&generation.descriptor)
+                && self.done.get(&key) != Some(&generation.descriptor)
+                && !self.failed.contains_key(&key)
+        };
+        registry.generations.iter().find(lacks).cloned()
+    }
+}
+
+fn has_indexes(descriptor: &serde_json::Value) -> bool {
+    let tables = descriptor.get("tables").and_then(serde_json::Value::as_array);
+    let indexes = |table: &serde_json::Value| table.get("indexes")?.as_array().map(|indexes| !indexes.is_empty());
+    tables.into_iter().flatten().any(|table| indexes(table).unwrap_or_default())
+}
 
 /// A runner, and what it was started as.
 pub(super) struct Running {
@@ -136,6 +190,7 @@ impl Control {
         }
         busy |= self.drive_rebuilds(sink).await;
         busy |= self.match_runners(sink).await;
+        self.finish_indexes(sink).await;
         self.collect(sink).await;
         busy
     }
@@ -291,6 +346,48 @@ impl Control {
         }
     }
 
+    /// Has the indexes made that generations in use lack, in a task of its own: that can take hours, or wait for somebody's transaction.
+    async fn finish_indexes(&self, sink: &Arc<dyn Sink>) {
+        let ended = self.lock().finishing.task.take_if(|(.., task)| task.is_finished());
+        if let Some((key, descriptor, task)) = ended {
+            let result = task.await.unwrap_or_else(|error| {
+                let message = format!("the work broke off: {error}");
+                Err(SinkError { kind: crate::error::ErrorKind::Transient, code: "database_timeout", message })
+            });
+            let mut state = self.lock();
+            match result {
+                Ok(()) => drop(state.finishing.done.insert(key, descriptor)),
+                Err(error) => {
+                    tracing::warn!(projection = key.0, generation = key.1, %error, "an index may be lacking; it is tried again");
+                    state.finishing.failed.insert(key, Instant::now());
+                }
+            }
+        }
+        let next = {
+            let mut state = self.lock();
+            let Supervised { finishing, registry, draining, .. } = &mut *state;
+            finishing.next(registry).filter(|_| !*draining)
+        };
+        let Some(generation) = next else { return };
+        let key = (generation.projection.clone(), generation.number);
+        // What can't be loaded is told where it is to run.
+        let Ok(plugin) = self.build(sink, &generation.plugin_digest).await else {
+            self.lock().finishing.failed.insert(key, Instant::now());
+            return;
+        };
+        let (sink, control) = (Arc::clone(sink), self.clone());
+        let of = Generation { projection: generation.projection, number: generation.number };
+        let task = tokio::spawn(
+            async move {
+                let done = sink.finish_tables(&of, plugin.schema()).await;
+                control.shared.wake.notify_one();
+                done
+            }
+            .boxed(),
+        );
+        self.lock().finishing.task = Some((key, generation.descriptor, task));
+    }
+
     /// Drops what nobody needs any more: retired generations whose time is up, and those of rebuilds that came to nothing.
     async fn collect(&self, sink: &Arc<dyn Sink>) {
         let due: Vec<RunnerKey> = {
@@ -323,6 +420,14 @@ impl Control {
 }
 
 impl Supervised {
+    /// All indexes of a generation are there.
+    pub(super) fn indexes_made(&mut self, projection: &str, number: u32) {
+        let found = self.registry.generations.iter().find(|g| g.projection == projection && g.number == number);
+        if let Some(found) = found {
+            self.finishing.done.insert((projection.to_owned(), number), found.descriptor.clone());
+        }
+    }
+
     /// Lets go of builds that nothing names any more: a thousand reloads leave as much behind as one.
     fn forget_builds(&mut self, wishes: &[(RunnerKey, Wish)]) {
         let files: Vec<String> = self.files.values().filter_map(|file| file.digest.clone()).collect();

@@ -179,7 +179,7 @@ pub(super) fn rebuild_view() -> RebuildView {
             switch: Switch::Manual,
             max_rate: Some(1000),
             forced: false,
-            targets: vec![Target { topic: "orders".into(), partition: 0, start: 0, end: 9 }],
+            targets: vec![Target { topic: "orders".into(), partition: 0, start: 0, end: 9, other_log: false }],
             reason: None,
             created_at_us: NOW,
             updated_at_us: NOW,

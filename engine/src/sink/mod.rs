@@ -130,6 +130,14 @@ pub trait Sink: Send + Sync {
     /// Transient, or fatal where the database refuses.
     fn checkpoints<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>>;
 
+    /// The same for those who only look, as often as they like: on connections that are there, a few at a time.
+    ///
+    /// # Errors
+    /// As for [`Sink::checkpoints`].
+    fn positions<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>> {
+        self.checkpoints(generation)
+    }
+
     /// Where each partition of the generation began: the log's start when it was first claimed.
     ///
     /// # Errors
@@ -205,7 +213,8 @@ pub trait Sink: Send + Sync {
     /// written, upserts after. Correct in any case, wherever the generation stands.
     fn bulk_writer(&self, generation: &Generation, schema: &Arc<Schema>, plugin_digest: &str) -> Box<dyn Writer>;
 
-    /// Makes the primary keys and indexes that the tables of a generation still lack, and gathers the planner's figures. Idempotent.
+    /// Makes the primary keys and indexes that the tables of a generation still lack, and gathers the planner's figures. Idempotent; a generation
+    /// that is in use is read and written meanwhile. It takes as long as it takes.
     ///
     /// # Errors
     /// As for [`Sink::registry`].

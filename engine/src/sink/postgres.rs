@@ -52,6 +52,9 @@ use crate::event::TopicPartition;
 const BEGIN: &str = "BEGIN";
 const BEGIN_SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
+/// How many look at checkpoints at one time: hundreds may wait for theirs to move.
+const LOOKS_MAX: usize = 2;
+
 /// How to reach a PostgreSQL database, and how long to wait for it.
 #[derive(Clone)]
 pub struct PostgresSettings {
@@ -101,6 +104,7 @@ pub struct PostgresSink {
     database: Arc<Database>,
     writers_max: usize,
     commit_timeout: Duration,
+    looks: tokio::sync::Semaphore,
 }
 
 impl PostgresSink {
@@ -111,7 +115,8 @@ impl PostgresSink {
     /// used by a newer engine.
     pub async fn connect(settings: PostgresSettings) -> Result<Self, SinkError> {
         let (writers_max, commit_timeout) = (settings.writers_max.max(1), settings.commit_timeout);
-        let sink = Self { database: Arc::new(Database::new(settings)?), writers_max, commit_timeout };
+        let database = Arc::new(Database::new(settings)?);
+        let sink = Self { database, writers_max, commit_timeout, looks: tokio::sync::Semaphore::new(LOOKS_MAX) };
         let tried = format!("preparing schema \"laterna\" of {}", sink.database.place());
         let migrated =
             sink.database.transaction(commit_timeout, BEGIN, |connection| Box::pin(catalog::migrate(connection)));
@@ -201,6 +206,20 @@ impl Sink for PostgresSink {
         }))
     }
 
+    fn positions<'a>(&'a self, generation: &'a Generation) -> BoxFuture<'a, Result<Vec<Checkpoint>, SinkError>> {
+        let work = generation.clone();
+        let tried = format!("looking at the checkpoints of {generation}");
+        Box::pin(async move {
+            // It is never closed.
+            let _place = self.looks.acquire().await;
+            let look = self.database.run(Some(self.commit_timeout), tried, move |connection| {
+                let generation = work.clone();
+                Box::pin(async move { checkpoints(connection, &generation).await })
+            });
+            look.await
+        })
+    }
+
     fn starts<'a>(
         &'a self,
         generation: &'a Generation,
@@ -288,20 +307,10 @@ impl Sink for PostgresSink {
             let done = self.in_transaction(BEGIN, tried, move |tx| {
                 Box::pin(async move {
                     tx.begin_order(work.0.projection()).await?;
-                    let done = orders::carry_out(tx, &work.0, &work.1).await?;
-                    Ok((done, tx.lacks_index()))
+                    orders::carry_out(tx, &work.0, &work.1).await
                 })
             });
-            let (done, lacks_index) = done.await?;
-            if let Order::Deploy { schema, generation, .. } = order
-                && lacks_index
-            {
-                let of = Generation { projection: schema.descriptor.name.clone(), number: *generation };
-                if let Err(error) = self.finish_tables(&of, schema).await {
-                    tracing::warn!(generation = %of, %error, "an index is lacking: it is made when the tables are finished again");
-                }
-            }
-            Ok(done)
+            done.await
         })
     }
 

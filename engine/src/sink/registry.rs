@@ -114,6 +114,13 @@ pub struct GenerationRecord {
     pub created_at_us: i64,
 }
 
+impl GenerationRecord {
+    /// The names of the topics that it reads.
+    pub fn topics(&self) -> Vec<&str> {
+        super::stored::topics(&self.descriptor)
+    }
+}
+
 /// The states of a rebuild, in their order; the last three are ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "kebab-case")]
@@ -201,6 +208,9 @@ pub struct Target {
     pub start: i64,
     /// The offset after the last visible record.
     pub end: i64,
+    /// Whether the live generation stands in another log under this name: a topic that was made anew, or one that is shorter now. It is not waited for.
+    #[serde(default)]
+    pub other_log: bool,
 }
 
 /// One rebuild.
@@ -321,7 +331,8 @@ pub enum Order {
     },
     /// Another build writes a generation from now on, without a rebuild. Adds the nullable columns, tables and indexes that `schema` has
     /// and the generation has not, and points the views of a live one at them. Refused: `generation_gone`, `not_additive`, `readers` (try again soon),
-    /// `name_taken`. PostgreSQL makes the indexes after the transaction; [`crate::sink::Sink::finish_tables`] makes up for one that is lacking.
+    /// `name_taken`. In PostgreSQL new indexes of tables that are there are lacking after it, because no reader is to wait for them: [`crate::sink::Sink::finish_tables`]
+    /// makes them.
     Deploy {
         /// What the plugin describes.
         schema: Arc<Schema>,

@@ -226,6 +226,151 @@ async fn two_engines_share_a_rebuild_and_its_swap() {
     finish(observers);
 }
 
+/// How many finished secondary indexes a generation has.
+async fn indexes(stage: &Stage, namespace: &str) -> i64 {
+    let mut connection = PgConnection::connect(&stage.url()).await.unwrap();
+    let query = "SELECT count(*) FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid \
+                 WHERE c.relnamespace = to_regnamespace($1) AND NOT i.indisprimary AND i.indisvalid";
+    sqlx::query_scalar(query).bind(namespace).fetch_one(&mut connection).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_engines_make_the_indexes_of_one_rebuild() {
+    let stage = Stage::new(2).await;
+    let home = stage.home(&["counter_indexed"]);
+    let mut observers = [stage.observe(COUNTER)];
+    let load = stage.load("two engines, indexes", 800);
+    let (mut first, mut second) = (home.start(), home.start());
+    progress(&mut observers, 3, &mut [&mut first, &mut second]);
+    for _ in 0..rounds(3) {
+        let number = rebuild_and_swap(&mut first, "counter");
+        second.wait_projection("counter", "on the same generation", |status| status["generation"] == number);
+        assert_eq!(indexes(&stage, &format!("counter_g{number}")).await, 2);
+    }
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_that_is_added_is_made_beside_what_goes_on_and_after_a_kill() {
+    let stage = Stage::new(2).await;
+    let home = stage.home(&["counter"]);
+    let mut observers = [stage.observe(COUNTER)];
+    let load = stage.load("an index more", 500);
+    let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", "deployed")]);
+    progress(&mut observers, 3, &mut [&mut engine]);
+    home.drop_in_build("counter_indexed", "counter.wasm", 1);
+    engine.wait_end(PATIENCE);
+    assert_eq!(indexes(&stage, "counter_g1").await, 0, "it died between the order and the indexes");
+    // An index that is made beside what goes on waits for every older snapshot: nothing else waits with it.
+    let mut sitting = PgConnection::connect(&stage.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM pg_class")
+        .execute(&mut sitting)
+        .await
+        .unwrap();
+    let mut engine = home.start();
+    progress(&mut observers, 3, &mut [&mut engine]);
+    for (request, state) in [("pause", "paused"), ("resume", "running")] {
+        let begin = Instant::now();
+        engine.ask("PUT", &format!("/api/v1/projections/counter/{request}"), None);
+        engine.wait_projection("counter", state, |s| (s["state"] == "paused") == (request == "pause"));
+        assert!(begin.elapsed() < Duration::from_secs(20), "{request} waited for the index: {:?}", begin.elapsed());
+    }
+    progress(&mut observers, 3, &mut [&mut engine]);
+    assert_eq!(indexes(&stage, "counter_g1").await, 0, "the reader sits on its snapshot");
+    sqlx::raw_sql("COMMIT").execute(&mut sitting).await.unwrap();
+    let begin = Instant::now();
+    while indexes(&stage, "counter_g1").await < 2 {
+        assert!(begin.elapsed() < 2 * PATIENCE, "the indexes are not made:\n{}", engine.tail());
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_build_that_waits_for_a_reader_holds_up_nobody_and_goes_on_by_itself() {
+    let stage = Stage::new(2).await;
+    let home = stage.home(&["counter", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("a reader in the way", 500);
+    let mut engine = home.start();
+    progress(&mut observers, 3, &mut [&mut engine]);
+    let mut sitting = PgConnection::connect(&stage.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM counter.counts").execute(&mut sitting).await.unwrap();
+    home.drop_in_build("counter_wide", "counter.wasm", 1);
+    let status = engine.wait_projection("counter", "waiting for the reader", |s| s["plan"]["held"] == true);
+    assert_eq!(status["plan"]["action"], "alter", "{status}");
+    assert!(status["plan"]["reasons"].to_string().contains("readers"), "{status}");
+    for (request, paused) in [("pause", true), ("resume", false)] {
+        let begin = Instant::now();
+        engine.ask("PUT", &format!("/api/v1/projections/ledger/{request}"), None);
+        engine.wait_projection("ledger", request, |s| (s["state"] == "paused") == paused);
+        assert!(begin.elapsed() < Duration::from_secs(20), "{request} waited too: {:?}", begin.elapsed());
+    }
+    progress(&mut observers, 3, &mut [&mut engine]);
+    assert!(engine.projection("counter").unwrap()["rejected"].is_null());
+    sqlx::raw_sql("COMMIT").execute(&mut sitting).await.unwrap();
+    engine.wait_projection("counter", "on the wide build", |s| {
+        s["plan"].is_null() && s["generations"][0]["descriptor"].to_string().contains("last")
+    });
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swap_that_is_refused_says_why_and_is_done_once_it_can_be() {
+    let stage = Stage::new(2).await;
+    let home = stage.home(&[]);
+    home.drop_in_build("counter_wide", "counter.wasm", 1);
+    let load = stage.load("a swap that is refused", 300);
+    let mut engine = home.start();
+    let mut observers = [stage.observe(COUNTER)];
+    progress(&mut observers, 3, &mut [&mut engine]);
+    stage.execute("CREATE VIEW public.mine AS SELECT last FROM counter.counts").await;
+    home.drop_in_build("counter_r2", "counter.wasm", 1);
+    let status =
+        engine.wait_projection("counter", "with a swap that is refused", |s| s["rebuild"]["waiting"].is_string());
+    assert_eq!(status["rebuild"]["state"], "switching", "{status}");
+    assert!(status["rebuild"]["waiting"].as_str().unwrap().contains("mine"), "{status}");
+    progress(&mut observers, 3, &mut [&mut engine]);
+    stage.execute("DROP VIEW public.mine").await;
+    let status = engine.wait_projection("counter", "switched", |s| s["generation"] == 2);
+    assert!(status["rebuild"]["waiting"].is_null(), "{status}");
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER], &acknowledged).await;
+    finish(observers);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_fails_where_retention_takes_its_beginning_before_it_is_read() {
+    let stage = Stage::new(1).await;
+    let home = stage.home(&["ledger"]);
+    let sender = tokio::task::block_in_place(|| Sender::new(&stage.bootstrap(), TOPIC));
+    let mut random = Random::new(12);
+    tokio::task::block_in_place(|| {
+        for number in 0..200 {
+            sender.send(&mixed(number, &mut random).at(0));
+        }
+        sender.flush();
+    });
+    let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", "rebuild-begun")]);
+    stage.settle(&[LEDGER], &[]).await;
+    let before = stage.snapshot(LEDGER).await;
+    // It dies before it answers.
+    drop(engine.request("POST", &rebuilds("ledger"), Some(&json!({}))));
+    engine.wait_end(PATIENCE);
+    tokio::task::block_in_place(|| delete_records(&stage.bootstrap(), TOPIC, 0, 50));
+    let mut engine = home.start();
+    let status = engine.wait_projection("ledger", "with a rebuild that failed", |s| s["rebuild"]["state"] == "failed");
+    assert!(status["rebuild"]["reason"].as_str().is_some_and(|why| why.contains("[0, 50)")), "{status}");
+    assert_eq!(status["generation"], 1, "{status}");
+    assert_eq!(stage.snapshot(LEDGER).await, before);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_is_refused_where_the_log_no_longer_begins_where_the_projection_began() {
     let stage = Stage::new(1).await;

@@ -55,7 +55,7 @@ pub(super) fn begin(schema: &Arc<Schema>) -> Order {
         switch: Switch::Manual,
         max_rate: Some(1_000),
         forced: false,
-        targets: vec![Target { topic: "orders".into(), partition: 0, start: 5, end: 100 }],
+        targets: vec![Target { topic: "orders".into(), partition: 0, start: 5, end: 100, other_log: false }],
     }
 }
 
@@ -374,7 +374,7 @@ async fn deploys(sink: &dyn Sink) {
     }
 }
 
-/// Of many who begin a rebuild at once, one does.
+/// Of many who begin a rebuild at once, one does; of many that have ended, the last ones are told of.
 async fn races(sink: &dyn Sink) {
     let schema = schema("racing");
     done(sink, create(&schema)).await;
@@ -387,4 +387,13 @@ async fn races(sink: &dyn Sink) {
         assert_eq!((refusal.code, refusal.subject.as_deref()), ("rebuild_active", Some("racing-g2")));
     }
     assert_eq!(registry(sink, "racing").await.rebuilds.len(), 1);
+    for number in 2..24 {
+        let id = format!("racing-g{number}");
+        done(sink, Order::CancelRebuild { id, reason: "enough".into() }).await;
+        done(sink, Order::Collect { projection: "racing".into(), generation: number }).await;
+        done(sink, order.clone()).await;
+    }
+    let known = registry(sink, "racing").await;
+    assert_eq!(known.rebuilds.iter().map(|one| one.generation).collect::<Vec<_>>(), (4..25).rev().collect::<Vec<_>>());
+    assert_eq!(known.generations.iter().map(|one| one.number).collect::<Vec<_>>(), [1, 24]);
 }

@@ -551,7 +551,7 @@ async fn swap(tx: &mut dyn Transaction, id: &str, collect_at_us: i64) -> Result<
     let Some(new) = new else {
         return Err(stands_elsewhere(&found, "its generation is gone"));
     };
-    exchange(tx, known.live(), new, collect_at_us).await?;
+    exchange(tx, known.live(), new, collect_at_us, &found.targets).await?;
     set_rebuild(tx, id, RebuildState::Switched, None).await?;
     let before = json!({ "live": known.live().map(|live| live.number), "state": found.state });
     let after = json!({ "live": new.number, "state": RebuildState::Switched, "collect_at_us": collect_at_us });
@@ -571,19 +571,20 @@ async fn rollback(tx: &mut dyn Transaction, projection: &str, collect_at_us: i64
         let message = format!("projection {projection:?} has no former generation that is still kept up to date");
         return Err(refused("no_warm_generation", message, Some(projection)));
     };
-    exchange(tx, known.live(), warm, collect_at_us).await?;
+    exchange(tx, known.live(), warm, collect_at_us, &[]).await?;
     back_to_live(tx, projection).await?;
     let before = json!({ "live": known.live().map(|live| live.number) });
     let after = json!({ "live": warm.number, "collect_at_us": collect_at_us });
     Ok(Outcome::changed(before, after).generation(warm.number).digest(&warm.plugin_digest))
 }
 
-/// Makes `new` the generation that readers see, in place of `old`.
+/// Makes `new` the generation that readers see, in place of `old`; it was filled up to `targets`.
 async fn exchange(
     tx: &mut dyn Transaction,
     old: Option<&GenerationRecord>,
     new: &GenerationRecord,
     collect_at_us: i64,
+    targets: &[Target],
 ) -> Result<(), OrderError> {
     let projection = &new.projection;
     let shown = generation(projection, new.number);
@@ -593,14 +594,14 @@ async fn exchange(
         let left = generation(projection, old.number);
         tx.hold_checkpoints(&left).await?;
         let until = Instant::now() + tx.patience();
-        while let Some(refusal) = behind(tx, old, new).await? {
+        while let Some(refusal) = behind(tx, old, new, targets).await? {
             if Instant::now() >= until {
                 return Err(refusal.into());
             }
             tokio::time::sleep(POLL).await;
         }
         tx.hold_checkpoints(&shown).await?;
-        if let Some(refusal) = behind(tx, old, new).await? {
+        if let Some(refusal) = behind(tx, old, new, targets).await? {
             return Err(refusal.into());
         }
     }
@@ -622,11 +623,12 @@ async fn exchange(
     Ok(())
 }
 
-/// Whether a partition of `new` stands before where `old` stands. Topics that `new` does not read are not waited for.
+/// Whether a partition of `new` stands before where `old` stands. Topics that `new` does not read are not waited for, nor logs that `old` knew as others.
 async fn behind(
     tx: &mut dyn Transaction,
     old: &GenerationRecord,
     new: &GenerationRecord,
+    targets: &[Target],
 ) -> Result<Option<Refusal>, SinkError> {
     let rows = tx
         .rows(
@@ -637,12 +639,13 @@ async fn behind(
             vec![(&old.projection).into(), old.number.into(), new.number.into()],
         )
         .await?;
-    let topics = stored::topics(&new.descriptor);
+    let topics = new.topics();
     let mut partitions = 0;
     let mut first = None;
     for mut row in rows {
         let (topic, partition, stands) = (row.text()?, row.integer()?, row.integer()?);
-        if topics.contains(&topic.as_str()) {
+        let is_other = targets.iter().any(|t| t.other_log && t.topic == topic && i64::from(t.partition) == partition);
+        if topics.contains(&topic.as_str()) && !is_other {
             partitions += 1;
             let at = row.maybe_integer()?.map_or_else(|| "nowhere yet".to_owned(), |offset| format!("at {offset}"));
             first = first.or_else(|| Some(format!("{topic}/{partition} stands {at} of {stands}")));

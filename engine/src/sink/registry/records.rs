@@ -13,7 +13,7 @@ use crate::error::ErrorKind;
 use crate::sink::SinkError;
 
 /// How many rebuilds that have ended are told of each projection.
-const ENDED_REBUILDS: usize = 20;
+const ENDED_REBUILDS: u32 = 20;
 
 fn unknown(what: &str, name: &str) -> SinkError {
     let message = format!(
@@ -52,7 +52,7 @@ pub(super) async fn projections(
     rows.into_iter().map(record).collect()
 }
 
-/// The generations of one projection, dropped ones among them, or of all, in the order of their numbers.
+/// The generations of one projection, dropped ones among them, or those of all that are stored, in the order of their numbers.
 pub(super) async fn generations(
     tx: &mut dyn Transaction,
     projection: Option<&str>,
@@ -60,7 +60,7 @@ pub(super) async fn generations(
     let rows = tx
         .rows(
             "SELECT projection, generation, state, writable, stored, revision, plugin_digest, descriptor, collect_at, created_at \
-             FROM @generation WHERE projection = $1 OR $2 ORDER BY projection, generation",
+             FROM @generation WHERE projection = $1 OR ($2 AND stored) ORDER BY projection, generation",
             vec![projection.unwrap_or_default().into(), Parameter::Boolean(projection.is_none())],
         )
         .await?;
@@ -81,7 +81,7 @@ pub(super) async fn generations(
     rows.into_iter().map(record).collect()
 }
 
-/// The rebuilds of one projection, or of all, the newest first.
+/// The rebuilds of one projection, or of all those that are under way and the last [`ENDED_REBUILDS`] that have ended of each, the newest first.
 pub(super) async fn rebuilds(
     tx: &mut dyn Transaction,
     projection: Option<&str>,
@@ -89,9 +89,14 @@ pub(super) async fn rebuilds(
     let rows = tx
         .rows(
             "SELECT id, projection, generation, from_generation, plugin_digest, state, switch, max_rate, forced, targets, reason, \
-             created_at, updated_at, finished_at FROM @rebuild WHERE projection = $1 OR $2 \
-             ORDER BY created_at DESC, generation DESC, projection",
-            vec![projection.unwrap_or_default().into(), Parameter::Boolean(projection.is_none())],
+             created_at, updated_at, finished_at FROM (SELECT r.*, ROW_NUMBER() OVER (PARTITION BY projection, finished_at IS NULL \
+             ORDER BY created_at DESC, generation DESC) AS place FROM @rebuild AS r) AS told \
+             WHERE projection = $1 OR ($2 AND (finished_at IS NULL OR place <= $3)) ORDER BY created_at DESC, generation DESC, projection",
+            vec![
+                projection.unwrap_or_default().into(),
+                Parameter::Boolean(projection.is_none()),
+                ENDED_REBUILDS.into(),
+            ],
         )
         .await?;
     let record = |mut row: Fields| {
@@ -118,18 +123,8 @@ pub(super) async fn rebuilds(
 /// Everything, in the snapshot of the transaction.
 pub(in crate::sink) async fn registry(tx: &mut dyn Transaction) -> Result<Registry, SinkError> {
     let projections = projections(tx, None).await?;
-    let mut generations = generations(tx, None).await?;
-    generations.retain(|generation| generation.stored);
-    let mut rebuilds = rebuilds(tx, None).await?;
-    let mut ended = std::collections::BTreeMap::<String, usize>::new();
-    rebuilds.retain(|rebuild| {
-        if rebuild.state.is_active() {
-            return true;
-        }
-        let told = ended.entry(rebuild.projection.clone()).or_default();
-        *told += 1;
-        *told <= ENDED_REBUILDS
-    });
+    let generations = generations(tx, None).await?;
+    let rebuilds = rebuilds(tx, None).await?;
     Ok(Registry { projections, generations, rebuilds })
 }
 

@@ -351,6 +351,36 @@ async fn a_bulk_load_makes_keys_when_it_needs_them() {
     bench.database.drop().await;
 }
 
+/// Several engines finish one generation at once, a filled one and one that is in use: each finds all made, and what was not finished is made anew.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn engines_that_finish_a_generation_at_once_do_not_meet() {
+    let bench = Bench::new(|_| {}).await;
+    let mut admin = bench.database.connection().await;
+    done(&bench.sink, begin(&bench.schema)).await;
+    let sinks = [bench.database.sink().await, bench.database.sink().await, bench.database.sink().await];
+    for number in [2, 1] {
+        let generation = Generation { projection: "shop".into(), number };
+        let rows = "SELECT 'k' || n, 0, 'some words ' || n FROM generate_series(1, 50000) AS n";
+        run(&mut admin, &format!("INSERT INTO shop_g{number}.wide (id, part, t) {rows}")).await;
+        if number == 1 {
+            let index = &bench.schema.descriptor.tables[WIDE].indexes;
+            let [lacking, broken] = [&index[0], &index[1]].map(|index| crate::sink::sql::index_name("wide", index));
+            let unfinished =
+                format!("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shop_g1.{broken}'::regclass");
+            run(&mut admin, &format!("DROP INDEX shop_g1.{lacking}; {unfinished}")).await;
+        }
+        let finish = sinks.iter().map(|sink| sink.finish_tables(&generation, &bench.schema));
+        for result in futures_util::future::join_all(finish).await {
+            result.unwrap();
+        }
+        let query = "SELECT count(*) FILTER (WHERE indisprimary), count(*) FILTER (WHERE NOT indisprimary AND indisvalid), count(*) \
+                     FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indrelid WHERE c.relnamespace = to_regnamespace($1)";
+        let row = sqlx::query(query).bind(format!("shop_g{number}")).fetch_one(&mut admin).await.unwrap();
+        assert_eq!([row.get::<i64, _>(0), row.get(1), row.get(2)], [4, 2, 6], "generation {number}");
+    }
+    bench.database.drop().await;
+}
+
 /// Two that fill one generation at once, with keys in common: nothing is doubled, whoever comes first.
 #[tokio::test]
 async fn bulk_loads_side_by_side_keep_the_rows_right() {
