@@ -11,7 +11,7 @@ use utoipa::ToSchema;
 use super::Api;
 use super::answer::{Accepted, Ordered, Shown};
 use super::input::{By, Members, Nothing, Segment, json};
-use super::problem::{Problem, ProblemDocument};
+use super::problem::Problem;
 use crate::control::{StepEvents, StepReport};
 
 const STEP_EVENTS_MAX: u32 = 100;
@@ -58,13 +58,10 @@ pub(super) async fn restart(
     Ok(Ordered(api.engine()?.restart(name, asked).await?))
 }
 
-/// Carries out the plan that is held back. `Location` names the rebuild, where it begins one. Where it cannot be done now (`log_begins_later`) it is
-/// refused and held back as before.
+/// Carries out the plan that is held back. `Location` names the rebuild, where it begins one.
 #[utoipa::path(post, path = "/api/v1/projections/{projection}/deploy", tag = "projections",
     params(("projection" = String, Path, description = "Name of the projection.")),
-    responses((status = 202, body = Accepted, headers(("Location" = String, description = "The rebuild, where one was begun."))),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json",
-            description = "`nothing_held`: the build in `plugins/` is the one that runs. `log_begins_later`: begin the rebuild with force.")))]
+    responses((status = 202, body = Accepted, headers(("Location" = String, description = "The rebuild, where one was begun.")))))]
 pub(super) async fn deploy(
     State(api): State<Arc<Api>>,
     Segment(name): Segment,

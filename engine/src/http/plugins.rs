@@ -47,8 +47,7 @@ pub(super) struct UploadQuery {
     file: String,
 }
 
-/// Puts a build into `plugins/`, whole or not at all, and tells what it needs. It is carried out as for any file there. Asked for again under its
-/// `Idempotency-Key` it puts nothing there again, and tells what the build needs by then.
+/// Puts a build into `plugins/`, whole or not at all, and tells what it needs. It is carried out as for any file there.
 #[utoipa::path(post, path = "/api/v1/plugins", tag = "plugins", params(UploadQuery),
     request_body(content = Vec<u8>, content_type = "application/wasm"),
     responses((status = 202, body = Plan)))]

@@ -32,8 +32,7 @@ pub(super) struct Rebuild {
     /// Who makes the new generation the live one; as the configuration says, if not said.
     switch: Option<SwitchBy>,
     /// By which build; the one that runs, if not said.
-    #[serde(default)]
-    build: RebuildBy,
+    build: Option<RebuildBy>,
     /// Events per second at most.
     #[schema(minimum = 1)]
     max_rate: Option<u32>,
@@ -54,11 +53,10 @@ pub(super) enum SwitchBy {
     Manual,
 }
 
-#[derive(Clone, Copy, Default, PartialEq, Eq, Deserialize, ToSchema)]
+#[derive(Clone, Copy, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum RebuildBy {
     /// The one that runs.
-    #[default]
     Live,
     /// The one in `plugins/` whose rebuild is held back.
     Held,
@@ -87,7 +85,7 @@ pub(super) async fn begin_rebuild(
     if rebuild.max_rate == Some(0) {
         return Err(Problem::invalid("max_rate=0 would never end; leave it out for no bound"));
     }
-    let held = rebuild.build == RebuildBy::Held;
+    let held = matches!(rebuild.build, Some(RebuildBy::Held));
     if rebuild.dry_run {
         return Ok(Shown(api.engine()?.forecast_rebuild(name, held).await?).into_response());
     }
@@ -135,12 +133,10 @@ pub(super) async fn diff(
     Ok(Shown(Difference { tables: api.engine()?.diff(id, samples as usize).await? }))
 }
 
-/// Lets the rebuilt generation become the live one as soon as it has caught up: at once where it is `ready`, by itself where it still fills.
+/// Lets the rebuilt generation become the live one as soon as it has caught up, also where it still fills.
 #[utoipa::path(post, path = "/api/v1/rebuilds/{id}/switch", tag = "rebuilds",
     params(("id" = String, Path, description = "Identity of the rebuild.")),
-    responses((status = 202, body = Accepted),
-        (status = 409, body = ProblemDocument, content_type = "application/problem+json",
-            description = "`rebuild_state`: it has ended.")))]
+    responses((status = 202, body = Accepted)))]
 pub(super) async fn switch_rebuild(
     State(api): State<Arc<Api>>,
     Segment(id): Segment,
