@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -19,6 +20,9 @@ use crate::event::TopicPartition;
 use crate::plugin::{Plugin, PluginError};
 use crate::runner::State;
 use crate::sink::{Asked, AuditEntry, Desired, Done, Order, ProjectionRecord, Sink, Switch, TableDifference};
+
+/// Numbers uploads, so that two under one name do not write into one another.
+static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// How often something is looked at again that somebody waits for.
 const POLL: Duration = Duration::from_millis(50);
@@ -84,7 +88,9 @@ impl Control {
             return Ok(done);
         }
         self.known(projection)?;
-        self.order(&sink, &Order::Restart { projection: projection.to_owned() }, &asked).await
+        let done = self.order(&sink, &Order::Restart { projection: projection.to_owned() }, &asked).await?;
+        self.lock().journal(projection).mark("restart", format!("started anew by {}", asked.actor.name));
+        Ok(done)
     }
 
     /// Removes a projection with its tables.
@@ -200,7 +206,7 @@ impl Control {
         self.store(&sink, &plugin, file).await?;
         self.lock().brought.insert(file.to_owned(), (digest.clone(), asked.actor.clone()));
         let dir = self.plugins_dir();
-        let (target, part) = (dir.join(file), dir.join(format!(".{file}.part")));
+        let (target, part) = (dir.join(file), dir.join(format!(".{file}.{}.part", UPLOADS.fetch_add(1, Relaxed))));
         let written = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             // Beside it and renamed: whoever looks sees all of it or nothing.
             std::fs::write(&part, &bytes)?;

@@ -307,12 +307,20 @@ struct Overlay<'a> {
     tables: Vec<Rows>,
     /// Keys that were looked up, by table.
     known: Vec<std::collections::BTreeSet<Key>>,
+    /// Leading parts of keys whose rows the step has deleted, by table: what the database has under them is gone.
+    erased: Vec<Vec<Key>>,
 }
 
 impl<'a> Overlay<'a> {
     fn new(schema: &'a Schema, stored: Option<(&'a Arc<dyn Sink>, &'a Generation)>) -> Self {
         let count = schema.tables.len();
-        Self { schema, stored, tables: vec![Rows::new(); count], known: vec![Default::default(); count] }
+        Self {
+            schema,
+            stored,
+            tables: vec![Rows::new(); count],
+            known: vec![Default::default(); count],
+            erased: vec![Vec::new(); count],
+        }
     }
 
     /// Hands one event to the build, and its changes to the tables.
@@ -348,6 +356,7 @@ impl<'a> Overlay<'a> {
         let touched: Vec<Key> = match shape.kind {
             // Of the rows under a prefix, those that the step has met are shown.
             ShapeKind::DeletePrefix => {
+                self.erased[table].push(checked.key.clone());
                 self.tables[table].keys().filter(|key| key.0.starts_with(&checked.key.0)).cloned().collect()
             }
             _ => {
@@ -376,7 +385,8 @@ impl<'a> Overlay<'a> {
 
     async fn look_up(&mut self, table: usize, key: &Key) -> Result<(), ControlError> {
         let Some((sink, generation)) = self.stored else { return Ok(()) };
-        if !self.known[table].insert(key.clone()) {
+        let is_erased = self.erased[table].iter().any(|prefix| key.0.starts_with(&prefix.0));
+        if is_erased || !self.known[table].insert(key.clone()) {
             return Ok(());
         }
         let found = sink.rows_at(generation, self.schema, table, std::slice::from_ref(key)).await?;
