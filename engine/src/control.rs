@@ -114,6 +114,8 @@ struct Supervised {
     leaving: HashMap<RunnerKey, tokio::task::JoinHandle<()>>,
     /// What is in the folder, by file name.
     files: BTreeMap<String, DiskFile>,
+    /// Who put a build into the folder through the API, or took a file out (no digest), until it is dealt with; by file name.
+    brought: BTreeMap<String, (Option<String>, Actor)>,
     /// Files that went away, and are not dealt with yet.
     gone: Vec<String>,
     /// Builds that were loaded, by digest.
@@ -485,6 +487,7 @@ fn asked_by(name: &str, role: &str) -> Asked {
     Asked {
         actor: Actor { name: name.to_owned(), role: role.to_owned(), source: String::new() },
         idempotency_key: None,
+        request: None,
     }
 }
 

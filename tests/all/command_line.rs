@@ -198,12 +198,15 @@ fn rebuilding_by_hand() {
     stage.laterna(&["rebuild", "cancel", "counter"]).ends(USAGE).says("counter-g2");
     stage.laterna(&["rebuild", "cancel", "counter-g2", "--yes"]).ends(OK);
     stage.engine.wait_projection("counter", "alone", |s| s["generations"].as_array().unwrap().len() == 1);
-    // Another build, held back: the rebuild takes it.
+    // Another build, held back: a rebuild takes it where it is told to.
     stage.home.drop_in_build("counter_double", "counter.wasm", 1);
     stage.engine.wait_projection("counter", "with a plan", |status| status["plan"]["held"] == true);
     stage.laterna(&["ls"]).says("laterna deploy counter");
     stage.laterna(&["deploy", "counter"]).ends(USAGE).says("rebuild");
-    let watched = stage.laterna(&["rebuild", "counter", "--yes", "--switch", "manual", "--watch"]).ends(OK);
+    stage.laterna(&["rebuild", "counter", "--dry-run"]).ends(OK).says("the build that runs");
+    stage.laterna(&["rebuild", "counter", "--dry-run", "--held"]).ends(OK).says("a build that is held back");
+    let held = ["rebuild", "counter", "--held", "--yes", "--switch", "manual", "--watch"];
+    let watched = stage.laterna(&held).ends(OK);
     let id = "counter-g3";
     let watched = watched.says(&format!("rebuild {id} (generation 1 → 3) is ready"));
     assert!(!watched.out.contains('\r'), "plain lines: {watched:?}");
@@ -216,6 +219,11 @@ fn rebuilding_by_hand() {
     let back = stage.laterna(&["rollback", "counter", "--yes", "-o", "json"]).ends(OK).json();
     assert_eq!(back["generation"], 1);
     stage.laterna(&["rebuild", "watch", "counter-g2"]).ends(FAILURE).says("cancelled");
+    stage.laterna(&["deploy", "counter", "--yes"]).ends(OK).says("the rebuild counter-g4 has begun");
+    stage.engine.wait_projection("counter", "on generation 4", |status| status["generation"] == 4);
+    // Generation 3 has the higher number, and generation 1 was left last.
+    stage.laterna(&["rollback", "counter"]).ends(USAGE).says("generation 1 again");
+    assert_eq!(stage.laterna(&["rollback", "counter", "--yes", "-o", "json"]).ends(OK).json()["generation"], 1);
     stage.laterna(&["rebuild", "switch", "nobody"]).ends(FAILURE).complains("neither a rebuild nor a projection");
 }
 

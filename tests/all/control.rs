@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use laterna_tests::engine::{Engine, From, Home};
+use laterna_tests::engine::{Engine, From, Home, build_of};
 use laterna_tests::file_log::{FileLog, FileSender};
 use laterna_tests::guardian::Folder;
 use laterna_tests::load::Draft;
@@ -342,11 +342,15 @@ async fn a_rebuild_waits_for_a_person_who_compares_and_switches() {
     home.drop_in_build("counter_double", "counter.wasm", 1);
     let status = engine.wait_projection("counter", "with a plan", |s| s["plan"]["held"] == true);
     assert_eq!(status["plan"]["action"], "rebuild", "{status}");
-    let forecast = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "dry_run": true })));
+    let held = json!({ "dry_run": true, "build": "held" });
+    let forecast = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&held));
     assert_eq!(forecast["events"], 500, "{forecast}");
+    assert_eq!(forecast["plugin_digest"], status["plan"]["to_digest"], "{forecast}");
+    assert_eq!(forecast["running_digest"], status["plugin_digest"], "{forecast}");
     // Twenty at once: one wins, and the others are told which.
     let answers: Vec<(u16, Value)> = std::thread::scope(|scope| {
-        let ask = || engine.request("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({}))).unwrap();
+        let ask =
+            || engine.request("POST", &format!("{PROJECTION}/rebuilds"), Some(&json!({ "build": "held" }))).unwrap();
         let asking: Vec<_> = (0..20).map(|_| scope.spawn(ask)).collect();
         asking.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
@@ -468,6 +472,240 @@ async fn a_pause_outlasts_its_file() {
     engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
     home.drop_in("counter");
     engine.wait_projection("counter", "running again", |s| s["state"] == "idle");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_that_comes_again_under_its_key_is_answered_as_the_first_time() {
+    let mut stage = Stage::new("repeated requests");
+    stage.send(200);
+    let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1h\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    // Each is sent twice, under one key, once what the first one began has come to its end.
+    let twice = |engine: &mut Engine, method: &str, path: &str, body: Option<Value>, ended: &dyn Fn(&mut Engine)| {
+        let key = format!("{method} {path}").replace(' ', "_");
+        let send = |engine: &Engine| {
+            let body = body.as_ref().map(|body| ("application/json", body.to_string().into_bytes()));
+            engine.request_under(&key, method, path, body).unwrap()
+        };
+        let (code, first) = send(engine);
+        assert_eq!((code, &first["changed"]), (202, &Value::Bool(true)), "{method} {path}: {first}");
+        ended(engine);
+        assert_eq!(send(engine), (202, first.clone()), "{method} {path}");
+        first
+    };
+    let stands = |state: &'static str| {
+        move |engine: &mut Engine| drop(engine.wait_projection("counter", state, |s| s["state"] == state))
+    };
+    twice(&mut engine, "PUT", &format!("{PROJECTION}/pause"), None, &stands("paused"));
+    twice(&mut engine, "PUT", &format!("{PROJECTION}/resume"), None, &stands("idle"));
+    // The same key, and something else: refused.
+    let (code, refused) = engine.request_under("PUT_x", "PUT", &format!("{PROJECTION}/pause"), None).unwrap();
+    assert_eq!(code, 202, "{refused}");
+    let (code, refused) = engine.request_under("PUT_x", "PUT", &format!("{PROJECTION}/resume"), None).unwrap();
+    assert_eq!((code, &refused["code"]), (409, &json!("idempotency_mismatch")), "{refused}");
+    engine.ask("PUT", &format!("{PROJECTION}/resume"), None);
+
+    // A build: the second time it is not put there again.
+    let plugin = home.path().join("plugins/counter.wasm");
+    let upload = |engine: &Engine, build: u32| {
+        let body = Some(("application/wasm", build_of("counter", build)));
+        engine.request_under("upload", "POST", "/api/v1/plugins?file=counter.wasm", body).unwrap().0
+    };
+    let before = live_digest(&engine.projection("counter").unwrap());
+    assert_eq!(upload(&engine, 1), 202);
+    let first = wait_other_build(&mut engine, &before);
+    home.drop_in_build("counter", "counter.wasm", 2);
+    wait_other_build(&mut engine, &first);
+    let on_disk = std::fs::read(&plugin).unwrap();
+    assert_eq!(upload(&engine, 1), 202);
+    assert_eq!(std::fs::read(&plugin).unwrap(), on_disk);
+    assert_eq!(upload(&engine, 3), 409);
+
+    // A rebuild, its switch, and the way back.
+    let slow = Some(("application/json", b"{\"switch\": \"manual\"}".to_vec()));
+    let path = format!("{PROJECTION}/rebuilds");
+    let (code, begun) = engine.request_under("rebuild", "POST", &path, slow.clone()).unwrap();
+    assert_eq!(code, 202, "{begun}");
+    rebuild_state(&mut engine, "ready");
+    let (code, again) = engine.request_under("rebuild", "POST", &path, slow).unwrap();
+    assert_eq!((code, &again["id"]), (202, &begun["id"]), "{again}");
+    let switch = format!("/api/v1/rebuilds/{}/switch", begun["id"].as_str().unwrap());
+    twice(&mut engine, "POST", &switch, None, &|engine| drop(wait_generation(engine, 2)));
+    let rollback = format!("{PROJECTION}/rollback");
+    let back = twice(&mut engine, "POST", &rollback, None, &|engine| drop(wait_generation(engine, 1)));
+    assert_eq!(back["generation"], 1);
+    wait_generation(&mut engine, 1);
+
+    // What is of several orders: a deploy that begins a rebuild, and a drop.
+    home.drop_in_build("counter_r2", "counter.wasm", 1);
+    wait_generation(&mut engine, 3);
+    engine.ask("POST", &rollback, None);
+    let deploy = format!("{PROJECTION}/deploy");
+    let begun = twice(&mut engine, "POST", &deploy, None, &|engine| drop(wait_generation(engine, 4)));
+    assert_eq!(begun["rebuild"], "counter-g4", "{begun}");
+    home.take_out("counter.wasm");
+    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
+    twice(&mut engine, "DELETE", PROJECTION, None, &|engine| assert!(engine.projection("counter").is_err()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_route_that_changes_something_is_in_the_audit_with_who_asked() {
+    let mut stage = Stage::new("audit of routes");
+    stage.send(200);
+    let home = stage
+        .home(&["counter"])
+        .with("defaults", "on_change = \"hold\"")
+        .with("defaults", "\"rebuild.switch\" = \"manual\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let mut walked = Vec::new();
+    // Sends a request and finds the person's line in the audit.
+    let mut walk =
+        |engine: &Engine, method: &str, route: &str, with: &str, body: Option<(&str, Vec<u8>)>, action: &str| {
+            let entries = |engine: &Engine| engine.ask("GET", "/api/v1/audit?limit=100", None)["entries"].clone();
+            let newest = entries(engine)[0]["id"].as_i64().unwrap_or(0);
+            let path =
+                route.replace("{projection}", "counter").replace("{plugin}", "counter.wasm").replace("{id}", with);
+            let query = if route == "/api/v1/plugins" { with } else { "" };
+            let key = format!("{}-{method}{path}", walked.len());
+            let (code, answer) = engine.request_under(&key, method, &format!("{path}{query}"), body).unwrap();
+            assert_eq!(code, 202, "{method} {path}: {answer}");
+            let entries = entries(engine);
+            let line = entries.as_array().unwrap().iter().find(|entry| {
+                entry["id"].as_i64() > Some(newest) && entry["action"] == action && entry["actor"]["role"] == "operator"
+            });
+            let line = line.unwrap_or_else(|| panic!("no {action} after {method} {path}: {entries}"));
+            assert_eq!((&line["actor"]["name"], &line["projection"]), (&json!("local"), &json!("counter")), "{line}");
+            walked.push(format!("{method} {route}"));
+            answer
+        };
+    let projection = "/api/v1/projections/{projection}";
+    let of = |verb: &str| format!("{projection}/{verb}");
+    walk(&engine, "PUT", &of("pause"), "", None, "desire");
+    walk(&engine, "PUT", &of("resume"), "", None, "desire");
+    walk(&engine, "POST", &of("restart"), "", None, "restart");
+    let build = |name: &str| Some(("application/wasm", build_of(name, 1)));
+    let first = live_digest(&engine.projection("counter").unwrap());
+    walk(&engine, "POST", "/api/v1/plugins", "?file=counter.wasm", build("counter"), "add_plugin");
+    let reloaded = wait_other_build(&mut engine, &first);
+    let audit = engine.ask("GET", "/api/v1/audit?projection=counter&limit=100", None);
+    let deployed = audit["entries"].as_array().unwrap().iter().find(|entry| entry["action"] == "deploy").unwrap();
+    assert_eq!(
+        (&deployed["actor"]["name"], &deployed["plugin_digest"]),
+        (&json!("local"), &json!(reloaded)),
+        "{audit}"
+    );
+    let begun = walk(&engine, "POST", &of("rebuilds"), "", None, "begin_rebuild");
+    rebuild_state(&mut engine, "ready");
+    walk(&engine, "POST", "/api/v1/rebuilds/{id}/switch", begun["id"].as_str().unwrap(), None, "switch");
+    wait_generation(&mut engine, 2);
+    walk(&engine, "POST", &of("rollback"), "", None, "rollback");
+    walk(&engine, "POST", "/api/v1/plugins", "?file=counter.wasm", build("counter_r2"), "add_plugin");
+    engine.wait_projection("counter", "with a plan", |status| status["plan"]["held"] == true);
+    let begun = walk(&engine, "POST", &of("deploy"), "", None, "begin_rebuild");
+    walk(&engine, "DELETE", "/api/v1/rebuilds/{id}", begun["rebuild"].as_str().unwrap(), None, "cancel_rebuild");
+    walk(&engine, "DELETE", "/api/v1/plugins/{plugin}", "", None, "remove_plugin");
+    engine.wait_projection("counter", "stopped", |status| status["state"] == "stopped");
+    let audit = engine.ask("GET", "/api/v1/audit?projection=counter&limit=1", None);
+    assert_eq!(
+        (&audit["entries"][0]["action"], &audit["entries"][0]["actor"]["name"]),
+        (&json!("desire"), &json!("local"))
+    );
+    walk(&engine, "DELETE", projection, "", None, "drop");
+
+    // Those that the document has; two of them write nothing.
+    let document = engine.ask("GET", "/openapi.json", None);
+    let mut routes = Vec::new();
+    for (route, methods) in document["paths"].as_object().unwrap() {
+        let changing = methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|method| ["post", "put", "delete", "patch"].contains(&method.as_str()));
+        routes.extend(changing.map(|method| format!("{} {route}", method.to_uppercase())));
+    }
+    let looks = ["POST /api/v1/plugins/plan".to_owned(), format!("POST {projection}/step")];
+    routes.retain(|route| !looks.contains(route));
+    routes.sort();
+    walked.sort();
+    walked.dedup();
+    assert_eq!(walked, routes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_rolled_back_is_rebuilt_only_where_somebody_says_so() {
+    let mut stage = Stage::new("rebuild after a rollback");
+    stage.send(200);
+    let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1h\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let good = live_digest(&engine.projection("counter").unwrap());
+    home.drop_in_build("counter_double", "counter.wasm", 1);
+    let bad = live_digest(&wait_generation(&mut engine, 2));
+    engine.ask("POST", &format!("{PROJECTION}/rollback"), None);
+    let status = wait_generation(&mut engine, 1);
+    assert_eq!((status["plan"]["held"].as_bool(), live_digest(&status)), (Some(true), good.clone()), "{status}");
+    let rebuilds = format!("{PROJECTION}/rebuilds");
+    let forecast = |build: &str| engine.ask("POST", &rebuilds, Some(&json!({ "dry_run": true, "build": build })));
+    assert_eq!(forecast("live")["plugin_digest"], json!(good));
+    assert_eq!(forecast("held")["plugin_digest"], json!(bad));
+    let begun = engine.ask("POST", &rebuilds, None);
+    assert_eq!(begun["plugin_digest"], json!(good), "{begun}");
+    let status = wait_generation(&mut engine, 3);
+    assert_eq!(live_digest(&status), good, "{status}");
+    stage.send(50);
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rebuild_that_still_fills_can_be_told_to_switch_when_it_is_ready() {
+    let mut stage = Stage::new("switch when ready");
+    stage.send(300);
+    let home = stage.home(&["counter"]);
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    let slow = json!({ "switch": "manual", "max_rate": 100 });
+    let begun = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&slow));
+    let switch = format!("/api/v1/rebuilds/{}/switch", begun["id"].as_str().unwrap());
+    rebuild_state(&mut engine, "filling");
+    assert_eq!(engine.ask("POST", &switch, None)["changed"], true);
+    assert_eq!(engine.ask("POST", &switch, None)["changed"], false);
+    let status = engine.projection("counter").unwrap();
+    assert_eq!(
+        (&status["rebuild"]["switch"], &status["rebuild"]["state"]),
+        (&json!("auto"), &json!("filling")),
+        "{status}"
+    );
+    wait_generation(&mut engine, 2);
+    let (code, refused) = engine.request("POST", &switch, None).unwrap();
+    assert_eq!((code, &refused["code"]), (409, &json!("rebuild_state")), "{refused}");
+    stage.settled(COUNTER).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_paused_projection_can_be_rolled_back() {
+    let mut stage = Stage::new("pause and roll back");
+    stage.send(200);
+    let home = stage.home(&["counter"]).with("defaults", "\"rebuild.keep\" = \"1h\"");
+    let mut engine = home.start();
+    stage.settled(COUNTER).await;
+    home.drop_in_build("counter_r2", "counter.wasm", 1);
+    wait_generation(&mut engine, 2);
+    for (round, generation) in [1, 2, 1].into_iter().enumerate() {
+        // Under load, so that the two do not happen to stand at the same offsets.
+        stage.send(300);
+        engine.ask("PUT", &format!("{PROJECTION}/pause"), None);
+        engine.wait_projection("counter", "paused", |s| s["state"] == "paused");
+        stage.send(100);
+        engine.ask("POST", &format!("{PROJECTION}/rollback"), None);
+        let status = engine.wait_projection("counter", "back, and still paused", |s| {
+            s["generation"] == generation && s["state"] == "paused"
+        });
+        assert_eq!(status["desired"], "paused", "round {round}: {status}");
+        engine.ask("PUT", &format!("{PROJECTION}/resume"), None);
+        stage.settled(COUNTER).await;
+    }
 }
 
 /// Where a test ends the process, and what is under way then.

@@ -58,6 +58,19 @@ pub fn guest(name: &str) -> PathBuf {
     path
 }
 
+/// The bytes of a guest with `build` in a section of its own: another build of the same meaning.
+///
+/// # Panics
+/// It is missing.
+pub fn build_of(guest_name: &str, build: u32) -> Vec<u8> {
+    let mut bytes = std::fs::read(guest(guest_name)).expect("read the guest");
+    // A custom section: its kind, its size, the size of its name, its name, its content.
+    bytes.extend([0, 1 + 5 + 4, 5]);
+    bytes.extend(b"build");
+    bytes.extend(build.to_be_bytes());
+    bytes
+}
+
 /// Where events come from, in the configuration.
 #[derive(Clone, Debug)]
 pub enum From {
@@ -114,12 +127,7 @@ impl Home {
     /// # Panics
     /// It is missing.
     pub fn drop_in_build(&self, guest_name: &str, file: &str, build: u32) {
-        let mut bytes = std::fs::read(guest(guest_name)).expect("read the guest");
-        // A custom section: its kind, its size, the size of its name, its name, its content.
-        let content = build.to_be_bytes();
-        bytes.extend([0, 1 + 5 + 4, 5]);
-        bytes.extend(b"build");
-        bytes.extend(content);
+        let bytes = build_of(guest_name, build);
         let plugins = self.path().join("plugins");
         std::fs::write(plugins.join(".part"), bytes).expect("write the build");
         std::fs::rename(plugins.join(".part"), plugins.join(file)).expect("rename the build");
@@ -294,12 +302,37 @@ impl Engine {
         answer
     }
 
+    /// A request under an `Idempotency-Key`, with a body of any kind.
+    ///
+    /// # Errors
+    /// What the connection said.
+    pub fn request_under(
+        &self,
+        key: &str,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<(u16, Value), String> {
+        let (code, answer) = self.exchange_with(&format!("Idempotency-Key: {key}\r\n"), method, path, body)?;
+        Ok((code, serde_json::from_str(&answer).unwrap_or(Value::Null)))
+    }
+
     fn exchange(&self, method: &str, path: &str, body: Option<(&str, Vec<u8>)>) -> Result<(u16, String), String> {
+        self.exchange_with("", method, path, body)
+    }
+
+    fn exchange_with(
+        &self,
+        headers: &str,
+        method: &str,
+        path: &str,
+        body: Option<(&str, Vec<u8>)>,
+    ) -> Result<(u16, String), String> {
         let exchange = || -> std::io::Result<String> {
             let mut stream = TcpStream::connect(("127.0.0.1", self.port))?;
             stream.set_read_timeout(Some(Duration::from_secs(60)))?;
             let mut request =
-                format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n", self.port);
+                format!("{method} {path} HTTP/1.0\r\nHost: 127.0.0.1:{}\r\nConnection: close\r\n{headers}", self.port);
             if let Some((kind, bytes)) = &body {
                 write!(request, "Content-Type: {kind}\r\nContent-Length: {}\r\n", bytes.len()).ok();
             } else if method != "GET" {

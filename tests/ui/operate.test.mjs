@@ -43,6 +43,30 @@ test("rebuild, watch, look at the diff, switch, roll back", async () => {
   await reads(head(page), /generation 1/);
 });
 
+test("one that still fills switches by itself once somebody has said so", async () => {
+  const { mock, page } = await open({ hash: "#/projections/customers?tab=rebuilds" });
+  mock.world.rebuildSeconds = 600;
+  mock.world.rebuild("customers", { switch: "manual" });
+  const line = page.locator(".reason.rebuild");
+  await reads(line, /switched by hand/);
+  await line.getByRole("button", { name: "Switch when ready" }).click();
+  await reads(line, /switches by itself/);
+  assert.equal(mock.world.find("customers").view.rebuild.state, "filling");
+  assert.equal(await line.getByRole("button", { name: /^Switch/ }).count(), 0);
+});
+
+test("a rebuild is by the build that runs, and by the held one only where that is chosen", async () => {
+  const { mock, page } = await open({ hash: "#/projections/daily_sales" });
+  mock.world.rebuildSeconds = 600;
+  const { view } = mock.world.find("daily_sales");
+  await head(page).getByRole("button", { name: "Rebuild…" }).click();
+  await reads(dialog(page), /Build\s*[0-9a-f]+ the one that runs/);
+  await dialog(page).getByLabel("the one that is held back").check();
+  await reads(dialog(page), /held back; [0-9a-f]+ runs/);
+  await dialog(page).getByRole("button", { name: "Rebuild", exact: true }).click();
+  await until(() => view.rebuild?.plugin_digest === view.plan.to_digest, "it is by the held build");
+});
+
 test("of several warm generations the one that was left last is offered", async () => {
   const { page, mock } = await open({ hash: "#/projections/customers?tab=rebuilds" });
   const { view } = mock.world.find("customers");

@@ -13,7 +13,7 @@ use super::watch::Found;
 use super::{Control, Supervised, asked_by};
 use crate::config::OnChange;
 use crate::plugin::Plugin;
-use crate::sink::{Asked, Build, Desired, Order, OrderError, Sink, Switch};
+use crate::sink::{Asked, Build, Desired, Done, Order, Sink, Switch};
 
 /// How many of a projection's last orders are looked at for an earlier build.
 const AUDIT_LOOK_BACK: u32 = 1_000;
@@ -155,6 +155,7 @@ impl Control {
                 self.lock().gone.extend_from_slice(&gone[at..]);
                 return false;
             }
+            self.lock().forget_bringer(file, None);
         }
         loop {
             let (next, left) = {
@@ -187,9 +188,11 @@ impl Control {
                     }
                 }
             }
-            if let Some(found) = self.lock().files.get_mut(&file) {
-                found.pending = false;
-            }
+            let mut state = self.lock();
+            let Some(found) = state.files.get_mut(&file) else { continue };
+            found.pending = false;
+            let digest = found.digest.clone();
+            state.forget_bringer(&file, digest.as_deref());
         }
     }
 
@@ -215,7 +218,8 @@ impl Control {
                     projection.name
                 )),
             };
-            self.order(sink, &order, &asked_by("plugins-folder", "operator")).await?;
+            let asked = self.lock().brought_by(file, None);
+            self.order(sink, &order, &asked).await?;
         }
         Ok(())
     }
@@ -242,7 +246,7 @@ impl Control {
             self.hold(file, "it is an earlier build than the one that the database says is to run; touch the file, or deploy it, to go back to it");
             return Ok(());
         }
-        let asked = asked_by("plugins-folder", "operator");
+        let asked = self.lock().brought_by(file, Some(plugin.digest()));
         if !is_current {
             self.store(sink, &plugin, file).await?;
             crate::crash::point("build-stored");
@@ -252,7 +256,7 @@ impl Control {
             let order = Order::Desire { projection: name.clone(), desired, reason };
             self.order(sink, &order, &asked).await?;
         }
-        let plan = self.apply_plan(sink, &plugin, file, false, &asked).await?;
+        let (plan, _) = self.apply_plan(sink, &plugin, file, false, &asked).await?;
         tracing::info!(projection = name, file, digest = &plugin.digest()[..12], action = ?plan.action, held = plan.held, "plugin");
         Ok(())
     }
@@ -312,7 +316,8 @@ impl Control {
         Ok(sink.store_build(&build).await?)
     }
 
-    /// Decides what a build needs and does it; with `approved` also what is held back otherwise.
+    /// Decides what a build needs and does it; with `approved` also what is held back otherwise, and what cannot be done is an error. What was done
+    /// last is the answer.
     pub(super) async fn apply_plan(
         &self,
         sink: &Arc<dyn Sink>,
@@ -320,7 +325,8 @@ impl Control {
         file: &str,
         approved: bool,
         asked: &Asked,
-    ) -> Result<Plan, ControlError> {
+    ) -> Result<(Plan, Done), ControlError> {
+        let on_the_way = asked.on_the_way();
         let schema = Arc::clone(plugin.schema());
         let (name, digest) = (schema.descriptor.name.clone(), plugin.digest().to_owned());
         let registry = sink.registry().await?;
@@ -329,14 +335,16 @@ impl Control {
         let mut plan = plan::decide(live, &schema, &digest, file);
         let active = registry.rebuilds.iter().find(|rebuild| rebuild.projection == name && rebuild.state.is_active());
         let (projection, file_name) = (name.clone(), file.to_owned());
+        let mut done = Done { changed: false, generation: None, rebuild: None };
         match plan.action {
             PlanAction::Create => {
-                self.order(sink, &Order::Create { schema, digest, file: file_name }, asked).await?;
+                done = self.order(sink, &Order::Create { schema, digest, file: file_name }, asked).await?;
                 crate::crash::point("created");
             }
             PlanAction::Nothing => {
-                self.supersede(sink, active.filter(|rebuild| rebuild.plugin_digest != digest), &digest, asked).await?;
-                self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
+                self.supersede(sink, active.filter(|rebuild| rebuild.plugin_digest != digest), &digest, &on_the_way)
+                    .await?;
+                done = self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
             }
             PlanAction::Reload | PlanAction::Alter => {
                 let from = live.map(|live| live.plugin_digest.clone());
@@ -344,7 +352,7 @@ impl Control {
                     Some(active) if Some(&active.plugin_digest) == from.as_ref() => (Some(active), None),
                     active => (None, active),
                 };
-                self.supersede(sink, other, &digest, asked).await?;
+                self.supersede(sink, other, &digest, &on_the_way).await?;
                 // The generation that is filling becomes the live one later, so it must not fall back to the build before.
                 let generations =
                     same.map(|rebuild| rebuild.generation).into_iter().chain(live.map(|live| live.number));
@@ -355,12 +363,14 @@ impl Control {
                         file: file_name.clone(),
                         generation,
                     };
+                    let is_last = live.is_some_and(|live| live.number == generation);
+                    let asked = if is_last { asked } else { &on_the_way };
                     // A person is waited with; a file comes again in the next round.
-                    if approved {
-                        self.order_patiently(sink, &order, asked).await?;
+                    done = if approved {
+                        self.order_patiently(sink, &order, asked).await?
                     } else {
-                        self.order(sink, &order, asked).await?;
-                    }
+                        self.order(sink, &order, asked).await?
+                    };
                     crate::crash::point("deployed");
                 }
             }
@@ -371,9 +381,10 @@ impl Control {
             }
             PlanAction::Rebuild => {
                 if active.is_some_and(|active| active.plugin_digest == digest) {
-                    return Ok(plan);
+                    let rebuild = active.map(|active| active.id.clone());
+                    return Ok((plan, Done { changed: false, generation: None, rebuild }));
                 }
-                self.supersede(sink, active, &digest, asked).await?;
+                self.supersede(sink, active, &digest, &on_the_way).await?;
                 let settings = self.settings(&name);
                 let switch = if settings.rebuild_switch_manual { Switch::Manual } else { Switch::Auto };
                 let request = super::rebuild::Begin {
@@ -384,10 +395,13 @@ impl Control {
                     force: false,
                 };
                 match self.begin(sink, request, asked).await {
-                    Ok(_) => {}
+                    Ok(begun) => done = begun,
                     Err(error) if error.kind == ControlErrorKind::Conflict => {
-                        self.order(sink, &Order::Hold { projection, digest, file: file_name }, asked).await?;
+                        self.order(sink, &Order::Hold { projection, digest, file: file_name }, &on_the_way).await?;
                         self.hold(file, &error.message);
+                        if approved {
+                            return Err(error);
+                        }
                         plan.held = true;
                         plan.reasons.push(error.message);
                     }
@@ -401,7 +415,7 @@ impl Control {
             found.held = None;
         }
         self.shared.wake.notify_one();
-        Ok(plan)
+        Ok((plan, done))
     }
 
     /// A rebuild of another build is called off by a newer one.
@@ -422,24 +436,8 @@ impl Control {
     }
 
     /// Sends an order. What it changes is known here before it returns.
-    pub(super) async fn order(
-        &self,
-        sink: &Arc<dyn Sink>,
-        order: &Order,
-        asked: &Asked,
-    ) -> Result<crate::sink::Done, ControlError> {
-        let done = sink.order(order, asked).await.map_err(|error| match error {
-            OrderError::Failed(error) => error.into(),
-            OrderError::Refused(refusal) => ControlError {
-                kind: match refusal.code {
-                    "projection_unknown" | "rebuild_unknown" => ControlErrorKind::NotFound,
-                    _ => ControlErrorKind::Conflict,
-                },
-                code: refusal.code,
-                message: refusal.message,
-                subject: refusal.subject,
-            },
-        })?;
+    pub(super) async fn order(&self, sink: &Arc<dyn Sink>, order: &Order, asked: &Asked) -> Result<Done, ControlError> {
+        let done = sink.order(order, asked).await?;
         if let Ok(registry) = sink.registry().await {
             self.lock().registry = registry;
         }
@@ -453,7 +451,7 @@ impl Control {
         sink: &Arc<dyn Sink>,
         order: &Order,
         asked: &Asked,
-    ) -> Result<crate::sink::Done, ControlError> {
+    ) -> Result<Done, ControlError> {
         let until = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
         loop {
             match self.order(sink, order, asked).await {
@@ -486,6 +484,23 @@ impl Supervised {
             let was = || self.registry.projections.iter().any(|p| p.plugin_file == file.file && p.name == projection);
             file.projection().map_or_else(was, |name| name == projection)
         })
+    }
+
+    /// Who put this build into the folder (or took the file out), where that was through the API; else the folder itself.
+    fn brought_by(&self, file: &str, digest: Option<&str>) -> Asked {
+        match self.brought.get(file) {
+            Some((brought, actor)) if brought.as_deref() == digest => {
+                Asked { actor: actor.clone(), idempotency_key: None, request: None }
+            }
+            _ => asked_by("plugins-folder", "operator"),
+        }
+    }
+
+    /// What somebody brought is dealt with: whoever touches the file next is somebody else.
+    fn forget_bringer(&mut self, file: &str, digest: Option<&str>) {
+        if self.brought.get(file).is_some_and(|(brought, _)| brought.as_deref() == digest) {
+            self.brought.remove(file);
+        }
     }
 }
 

@@ -1,11 +1,11 @@
 //! What has happened to each projection: lag over time, markers, log lines. In memory, bounded; it begins anew with the engine.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
 use super::Control;
 use super::view::{History, LogLine, Marker, RejectedPlugin, Sample, Tallies};
-use crate::runner::{ProjectionStatus, State};
+use crate::runner::{PartitionStatus, ProjectionStatus, State};
 use crate::sink::RebuildState;
 
 /// Seconds between two samples, and how many are kept: six hours.
@@ -17,10 +17,18 @@ const MARKERS_MAX: usize = 200;
 /// How often logs are collected and views are told of news.
 const TICK: Duration = Duration::from_millis(250);
 
+/// Samples over which a partition's way to its end is measured.
+const LAGS_MAX: usize = 6;
+
+/// Events behind, by topic and partition.
+type Lags = BTreeMap<(String, i32), i64>;
+
 /// One projection's past.
 #[derive(Default)]
 pub(super) struct Journal {
     samples: VecDeque<Sample>,
+    /// Each partition's lag at the last few samples: a minute.
+    lags: VecDeque<(i64, Lags)>,
     markers: VecDeque<Marker>,
     lines: VecDeque<LogLine>,
     next_line: u64,
@@ -99,6 +107,11 @@ impl Journal {
             let known: Option<Vec<i64>> = status.partitions.iter().map(figure).collect();
             known.filter(|known| !known.is_empty()).map(|known| known.iter().sum())
         };
+        let known = status.partitions.iter().filter_map(|p| Some(((p.topic.clone(), p.partition), p.lag_events?)));
+        self.lags.push_back((now_us(), known.collect()));
+        if self.lags.len() > LAGS_MAX {
+            self.lags.pop_front();
+        }
         self.samples.push_back(Sample {
             at_us: now_us(),
             end_offset: sum(|p| p.end_offset),
@@ -148,13 +161,18 @@ impl Journal {
         }
     }
 
-    /// Events by which it comes closer to its end each second, over the last minute; none where it does not.
-    pub(super) fn catching_up_per_second(&self) -> Option<f64> {
-        let recent: Vec<&Sample> = self.samples.iter().rev().take(6).collect();
-        let (now, before) = (recent.first()?, recent.last()?);
-        let seconds = (now.at_us - before.at_us) as f64 / 1e6;
-        let fewer = (before.lag_events? - now.lag_events?) as f64;
-        (seconds > 0.0 && fewer > 0.0).then(|| fewer / seconds)
+    /// Seconds until the slowest of the partitions is at its end, each as it came closer over the last minute. None where one of them does not, or it is
+    /// too early to tell.
+    pub(super) fn eta_seconds(&self, partitions: &[PartitionStatus]) -> Option<f64> {
+        let behind = partitions.iter().filter(|p| p.lag_events != Some(0));
+        let left = behind.map(|p| {
+            let ((from_us, before), (to_us, now)) = (self.lags.front()?, self.lags.back()?);
+            let key = (p.topic.clone(), p.partition);
+            let fewer = (before.get(&key)? - now.get(&key)?) as f64;
+            let seconds = (to_us - from_us) as f64 / 1e6;
+            (fewer > 0.0 && seconds > 0.0).then_some(p.lag_events? as f64 * seconds / fewer)
+        });
+        left.into_iter().try_fold(0.0, |most, left| Some(f64::max(most, left?)))
     }
 
     /// Lines with numbers above `after`, the last `limit` of them, oldest first.
@@ -257,6 +275,35 @@ mod tests {
         assert_eq!(journal.lines(lines[LINES_MAX - 1].id, 10), []);
         let last = journal.lines(0, 2);
         assert_eq!(last.iter().map(|line| line.id).collect::<Vec<_>>(), [2009, 2010]);
+    }
+
+    #[test]
+    fn the_slowest_partition_says_how_long_it_takes() {
+        let part = |partition, lag| PartitionStatus {
+            topic: "orders".into(),
+            partition,
+            next_offset: 0,
+            end_offset: None,
+            log_start_offset: None,
+            lag_events: lag,
+            lag_seconds: None,
+            retention_margin_events: None,
+        };
+        let mut journal = Journal::default();
+        let mut at = |seconds: i64, lags: [i64; 2]| {
+            let lags = lags.into_iter().zip(0..).map(|(lag, partition)| (("orders".to_owned(), partition), lag));
+            journal.lags.push_back((seconds * 1_000_000, lags.collect()));
+        };
+        at(0, [10_000, 1_000]);
+        at(10, [0, 900]);
+        // 10 events a second in the one that is left: not what the two did together.
+        assert_eq!(journal.eta_seconds(&[part(0, Some(0)), part(1, Some(900))]), Some(90.0));
+        assert_eq!(journal.eta_seconds(&[part(0, Some(500)), part(1, Some(900))]), Some(90.0));
+        assert_eq!(journal.eta_seconds(&[part(0, Some(0)), part(1, Some(0))]), Some(0.0));
+        assert_eq!(journal.eta_seconds(&[part(0, Some(0)), part(1, None)]), None, "it is not known how far one is");
+        assert_eq!(journal.eta_seconds(&[part(0, Some(0)), part(2, Some(1))]), None, "nothing was seen of it yet");
+        journal.lags.back_mut().unwrap().1.insert(("orders".into(), 0), 10_001);
+        assert_eq!(journal.eta_seconds(&[part(0, Some(1)), part(1, Some(900))]), None, "one does not come closer");
     }
 
     #[test]

@@ -18,7 +18,7 @@ use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::TopicPartition;
 use crate::plugin::Plugin;
 use crate::runner::State;
-use crate::sink::{Asked, GenerationRecord, Order, RebuildRecord, RebuildState, Sink, SinkError, Switch, Target};
+use crate::sink::{Asked, Done, GenerationRecord, Order, RebuildRecord, RebuildState, Sink, SinkError, Switch, Target};
 use crate::source::{FileSource, Source as _, SourceError, SourceEvent, kafka_bounds};
 
 /// How long the files have to say how far they reach.
@@ -112,13 +112,8 @@ impl Control {
         Ok(survey(self.bounds(plugin).await?, &starts, &stands, halt.as_ref()))
     }
 
-    /// Begins a rebuild and gives its identity.
-    pub(super) async fn begin(
-        &self,
-        sink: &Arc<dyn Sink>,
-        begin: Begin,
-        asked: &Asked,
-    ) -> Result<String, ControlError> {
+    /// Begins a rebuild; the answer names it.
+    pub(super) async fn begin(&self, sink: &Arc<dyn Sink>, begin: Begin, asked: &Asked) -> Result<Done, ControlError> {
         let schema = Arc::clone(begin.plugin.schema());
         let name = schema.descriptor.name.clone();
         let survey = self.survey(sink, &begin.plugin).await?;
@@ -139,11 +134,10 @@ impl Control {
         };
         let done = self.order(sink, &order, asked).await?;
         crate::crash::point("rebuild-begun");
-        let id = done.rebuild.unwrap_or_default();
-        if done.changed {
+        if let Some(id) = done.rebuild.as_ref().filter(|_| done.changed) {
             self.lock().journal(&name).mark("rebuild", format!("rebuild {id} began"));
         }
-        Ok(id)
+        Ok(done)
     }
 
     /// Takes the next step of every rebuild that is under way; true where one moves by itself.
@@ -231,6 +225,11 @@ impl Control {
                 Ok(true)
             }
             RebuildState::Filling | RebuildState::Indexing => Ok(true),
+            // Somebody said so in the moment in which it became ready.
+            RebuildState::Ready if rebuild.switch == Switch::Auto => {
+                self.move_rebuild(sink, rebuild, RebuildState::Switching, None).await?;
+                Ok(true)
+            }
             _ => Ok(false),
         }
     }
@@ -313,10 +312,10 @@ impl Control {
         order: &Order,
         held: &super::RunnerKey,
         asked: &Asked,
-    ) -> Result<(), ControlError> {
+    ) -> Result<Done, ControlError> {
         match self.order(sink, order, asked).await {
             Err(error) if error.code == "behind" => {}
-            done => return done.map(drop),
+            done => return done,
         }
         self.hold_runner(held, true);
         let until = tokio::time::Instant::now() + LEVEL_MAX;
@@ -329,7 +328,7 @@ impl Control {
             }
         };
         self.hold_runner(held, false);
-        done.map(drop)
+        done
     }
 
     /// Lets a runner take nothing more, or go on.
@@ -377,7 +376,7 @@ impl Control {
         seen.into_iter().chain(bound).reduce(f64::min)
     }
 
-    /// What a rebuild of the live build would be.
+    /// What a rebuild by this build would be.
     pub(super) async fn forecast(
         &self,
         sink: &Arc<dyn Sink>,
@@ -387,9 +386,12 @@ impl Control {
         let Survey { partitions, refusal, .. } = self.survey(sink, plugin).await?;
         let events: i64 = partitions.iter().map(|p| (p.log_end - p.log_start).max(0)).sum();
         let rate = self.rate_to_expect(&schema.descriptor.name);
+        let running_digest =
+            self.lock().live(&schema.descriptor.name).map(|live| live.plugin_digest.clone()).unwrap_or_default();
         Ok(RebuildForecast {
             projection: schema.descriptor.name.clone(),
             plugin_digest: plugin.digest().to_owned(),
+            running_digest,
             events,
             seconds: rate.map(|rate| events as f64 / rate),
             tables: schema.descriptor.tables.iter().map(|table| table.name.clone()).collect(),

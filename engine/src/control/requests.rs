@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use tokio::sync::watch;
@@ -18,9 +19,10 @@ use crate::checkpoint::Generation;
 use crate::event::TopicPartition;
 use crate::plugin::{Plugin, PluginError};
 use crate::runner::State;
-use crate::sink::{
-    Asked, AuditEntry, Desired, Done, Order, ProjectionRecord, RebuildState, Sink, Switch, TableDifference,
-};
+use crate::sink::{Asked, AuditEntry, Desired, Done, Order, ProjectionRecord, Sink, Switch, TableDifference};
+
+/// Numbers uploads, so that two under one name do not write into one another.
+static UPLOADS: AtomicU64 = AtomicU64::new(0);
 
 /// How often something is looked at again that somebody waits for.
 const POLL: Duration = Duration::from_millis(50);
@@ -81,8 +83,14 @@ impl Control {
     /// As for [`Control::pause`].
     pub async fn restart(&self, projection: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("restart {projection}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         self.known(projection)?;
-        self.order(&sink, &Order::Restart { projection: projection.to_owned() }, asked).await
+        let done = self.order(&sink, &Order::Restart { projection: projection.to_owned() }, &asked).await?;
+        self.lock().journal(projection).mark("restart", format!("started anew by {}", asked.actor.name));
+        Ok(done)
     }
 
     /// Removes a projection with its tables.
@@ -91,6 +99,10 @@ impl Control {
     /// As for [`Control::pause`]; `plugin_present` where its file is still in `plugins/`; `view_in_use`.
     pub async fn drop_projection(&self, projection: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("drop {projection}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         self.known(projection)?;
         let file = self.lock().file_of(projection).map(|found| found.file.clone());
         if let Some(file) = file {
@@ -103,14 +115,14 @@ impl Control {
             desired: Desired::Stopped,
             reason: Some("it is being dropped".to_owned()),
         };
-        self.order(&sink, &stop, asked).await?;
+        self.order(&sink, &stop, &asked.on_the_way()).await?;
         crate::crash::point("drop-stopped");
         // What runs here is let go first; what runs elsewhere is stopped by the fence.
         let until = Instant::now() + LEAVE_MAX;
         while self.lock().runs(projection) && Instant::now() < until {
             tokio::time::sleep(POLL).await;
         }
-        let done = self.order_patiently(&sink, &Order::Drop { projection: projection.to_owned() }, asked).await?;
+        let done = self.order_patiently(&sink, &Order::Drop { projection: projection.to_owned() }, &asked).await?;
         crate::crash::point("dropped");
         Ok(done)
     }
@@ -132,18 +144,25 @@ impl Control {
     /// # Errors
     /// The plugin's own codes, with every problem.
     pub async fn plan_build(&self, bytes: Arc<[u8]>) -> Result<Plan, ControlError> {
-        let plugin = self.load(bytes).await?;
-        let state = self.lock();
-        let live = state.live(&plugin.schema().descriptor.name);
-        Ok(plan::decide(live, plugin.schema(), plugin.digest(), ""))
+        Ok(self.plan_of_build(&self.load(bytes).await?))
     }
 
-    /// Carries out the plan that is held back (`on_change = "hold"`).
+    fn plan_of_build(&self, plugin: &Plugin) -> Plan {
+        let state = self.lock();
+        let live = state.live(&plugin.schema().descriptor.name);
+        plan::decide(live, plugin.schema(), plugin.digest(), "")
+    }
+
+    /// Carries out the plan that is held back (`on_change = "hold"`); names the rebuild that it has begun, where it is one.
     ///
     /// # Errors
-    /// `nothing_held`; what the orders refuse.
+    /// `nothing_held`; `log_begins_later`, and it is held back as before; what the orders refuse.
     pub async fn deploy(&self, projection: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("deploy {projection}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         self.known(projection)?;
         let _one_at_a_time = self.shared.deploying.lock().await;
         let held = {
@@ -157,11 +176,10 @@ impl Control {
             return Err(conflict("nothing_held", message, None));
         };
         self.store(&sink, &plugin, &file).await?;
-        self.apply_plan(&sink, &plugin, &file, true, asked).await?;
-        Ok(Done { changed: true, generation: None, rebuild: None })
+        Ok(self.apply_plan(&sink, &plugin, &file, true, &asked).await?.1)
     }
 
-    /// Puts a build into `plugins/` under a name, whole or not at all, and tells its plan.
+    /// Puts a build into `plugins/` under a name, whole or not at all, and tells its plan. A repeated request puts nothing there again.
     ///
     /// # Errors
     /// `file_name`; the plugin's own codes; what the folder says.
@@ -175,13 +193,18 @@ impl Control {
             );
             return Err(invalid("file_name", message));
         }
-        let plan = self.plan_build(Arc::clone(&bytes)).await?;
-        if let Some(sink) = self.sink() {
-            let plugin = self.load(Arc::clone(&bytes)).await?;
-            self.store(&sink, &plugin, file).await?;
+        let sink = self.connected_sink()?;
+        let plugin = self.load(Arc::clone(&bytes)).await?;
+        let plan = self.plan_of_build(&plugin);
+        let digest = Some(plugin.digest().to_owned());
+        let (asked, before) = self.request(&sink, format!("add {file} {}", plugin.digest()), asked).await?;
+        if before.is_some() {
+            return Ok(plan);
         }
+        self.store(&sink, &plugin, file).await?;
+        self.lock().brought.insert(file.to_owned(), (digest.clone(), asked.actor.clone()));
         let dir = self.plugins_dir();
-        let (target, part) = (dir.join(file), dir.join(format!(".{file}.part")));
+        let (target, part) = (dir.join(file), dir.join(format!(".{file}.{}.part", UPLOADS.fetch_add(1, Relaxed))));
         let written = tokio::task::spawn_blocking(move || -> std::io::Result<()> {
             // Beside it and renamed: whoever looks sees all of it or nothing.
             std::fs::write(&part, &bytes)?;
@@ -190,6 +213,8 @@ impl Control {
         });
         folder_done(written.await, &self.plugins_dir())?;
         tracing::info!(file, actor = asked.actor.name, "plugin added");
+        let order = Order::File { projection: plan.projection.clone(), file: file.to_owned(), digest };
+        self.order(&sink, &order, &asked).await?;
         Ok(plan)
     }
 
@@ -198,7 +223,13 @@ impl Control {
     /// # Errors
     /// `plugin_unknown`; what the folder says.
     pub async fn remove_plugin(&self, file: &str, asked: &Asked) -> Result<Done, ControlError> {
-        if !self.lock().files.contains_key(file) {
+        let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("remove {file}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
+        let known = self.lock().files.get(file).map(|found| found.projection().unwrap_or_default().to_owned());
+        let Some(projection) = known else {
             let file: String = file.chars().take(120).collect();
             let message = format!("there is no file {file:?} in plugins/; GET /api/v1/plugins lists them");
             return Err(ControlError {
@@ -207,28 +238,29 @@ impl Control {
                 message,
                 subject: None,
             });
-        }
+        };
+        self.lock().brought.insert(file.to_owned(), (None, asked.actor.clone()));
         let target = self.plugins_dir().join(file);
         let removed = tokio::task::spawn_blocking(move || std::fs::remove_file(target));
         folder_done(removed.await, &self.plugins_dir())?;
         tracing::info!(file, actor = asked.actor.name, "plugin removed");
-        Ok(Done { changed: true, generation: None, rebuild: None })
+        self.order(&sink, &Order::File { projection, file: file.to_owned(), digest: None }, &asked).await
     }
 
-    /// What a rebuild would be.
+    /// What a rebuild would be, by the build that runs or by the one that is held back.
     ///
     /// # Errors
-    /// `projection_unknown`; the broker's.
-    pub async fn forecast_rebuild(&self, projection: &str) -> Result<RebuildForecast, ControlError> {
+    /// `projection_unknown`, `nothing_held`; the broker's.
+    pub async fn forecast_rebuild(&self, projection: &str, held: bool) -> Result<RebuildForecast, ControlError> {
         let sink = self.connected_sink()?;
-        let (plugin, _) = self.build_for_rebuild(&sink, projection).await?;
+        let (plugin, _) = self.build_for_rebuild(&sink, projection, held).await?;
         self.forecast(&sink, &plugin).await
     }
 
     /// Begins to fill the next generation beside the live one.
     ///
     /// # Errors
-    /// `projection_unknown`, `rebuild_active` (names it), `log_begins_later` (unless forced).
+    /// `projection_unknown`, `nothing_held`, `rebuild_active` (names it), `log_begins_later` (unless forced).
     pub async fn begin_rebuild(
         &self,
         projection: &str,
@@ -236,7 +268,11 @@ impl Control {
         asked: &Asked,
     ) -> Result<RebuildView, ControlError> {
         let sink = self.connected_sink()?;
-        let (plugin, file) = self.build_for_rebuild(&sink, projection).await?;
+        let (asked, before) = self.request(&sink, format!("rebuild {projection} {request:?}"), asked).await?;
+        if let Some(id) = before.and_then(|done| done.rebuild) {
+            return self.rebuild(&id);
+        }
+        let (plugin, file) = self.build_for_rebuild(&sink, projection, request.held).await?;
         let settings = self.settings(projection);
         let by_default = if settings.rebuild_switch_manual { Switch::Manual } else { Switch::Auto };
         let begin = Begin {
@@ -246,8 +282,8 @@ impl Control {
             rate_max: request.max_rate.or(settings.rebuild_rate_max),
             force: request.force,
         };
-        let id = self.begin(&sink, begin, asked).await?;
-        self.rebuild(&id)
+        let begun = self.begin(&sink, begin, &asked).await?;
+        self.rebuild(&begun.rebuild.unwrap_or_default())
     }
 
     /// The rebuilds of a projection, newest first.
@@ -277,22 +313,7 @@ impl Control {
     /// `rebuild_unknown`, `rebuild_state`.
     pub async fn switch_rebuild(&self, id: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
-        let record = self.rebuild(id)?.record;
-        match record.state {
-            RebuildState::Ready => {}
-            RebuildState::Switching => return Ok(Done { changed: false, generation: None, rebuild: Some(record.id) }),
-            state => {
-                let message = format!("the rebuild {id} is {state:?}: it can be switched to once it is ready");
-                return Err(conflict("rebuild_state", message.to_lowercase(), Some(record.id)));
-            }
-        }
-        let order = Order::MoveRebuild {
-            id: id.to_owned(),
-            from: RebuildState::Ready,
-            to: RebuildState::Switching,
-            reason: None,
-        };
-        self.order(&sink, &order, asked).await
+        self.order(&sink, &Order::Switch { id: id.to_owned() }, asked).await
     }
 
     /// Calls a rebuild off; the live generation has never noticed it.
@@ -301,9 +322,13 @@ impl Control {
     /// `rebuild_unknown`, `rebuild_state`.
     pub async fn cancel_rebuild(&self, id: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("cancel {id}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         let record = self.rebuild(id)?.record;
         let reason = format!("cancelled by {}", asked.actor.name);
-        let done = self.order(&sink, &Order::CancelRebuild { id: id.to_owned(), reason }, asked).await?;
+        let done = self.order(&sink, &Order::CancelRebuild { id: id.to_owned(), reason }, &asked).await?;
         crate::crash::point("rebuild-cancelled");
         let mut state = self.lock();
         state.journal(&record.projection).mark("rebuild", format!("rebuild {id} was cancelled"));
@@ -319,21 +344,25 @@ impl Control {
     /// `projection_unknown`, `no_warm_generation`, `behind` (it does not catch up in time), `readers`.
     pub async fn rollback(&self, projection: &str, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("roll back {projection}"), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         self.known(projection)?;
         let keep = self.settings(projection).rebuild_keep;
         let collect_at_us = now_us().saturating_add(i64::try_from(keep.as_micros()).unwrap_or(i64::MAX));
         let live = self.lock().live(projection).map_or(0, |live| live.number);
         let order = Order::Rollback { projection: projection.to_owned(), collect_at_us };
         let until = Instant::now() + LEAVE_MAX;
-        loop {
-            match self.order_level(&sink, &order, &(projection.to_owned(), live), asked).await {
+        let done = loop {
+            match self.order_level(&sink, &order, &(projection.to_owned(), live), &asked).await {
                 Err(error) if matches!(error.code, "readers" | "behind") && Instant::now() < until => {
                     tokio::time::sleep(POLL).await;
                 }
                 Err(error) => return Err(error),
-                Ok(()) => break,
+                Ok(done) => break done,
             }
-        }
+        };
         crate::crash::point("rolled-back");
         let mut state = self.lock();
         let now = state.live(projection).map_or(0, |live| live.number);
@@ -343,7 +372,7 @@ impl Control {
         for file in state.files.values_mut().filter(|file| file.digest == left && left.is_some()) {
             file.held = Some("it was rolled back; deploy it to try again".to_owned());
         }
-        Ok(Done { changed: true, generation: Some(now), rebuild: None })
+        Ok(done)
     }
 
     /// Compares the live rows with the rebuilt ones at the same checkpoints.
@@ -497,6 +526,10 @@ impl Control {
 impl Control {
     async fn desire(&self, projection: &str, desired: Desired, asked: &Asked) -> Result<Done, ControlError> {
         let sink = self.connected_sink()?;
+        let (asked, before) = self.request(&sink, format!("{} {projection}", desired.name()), asked).await?;
+        if let Some(done) = before {
+            return Ok(done);
+        }
         let stopped = {
             let state = self.lock();
             let record = state.registry.projections.iter().find(|record| record.name == projection);
@@ -507,7 +540,20 @@ impl Control {
             return Err(conflict("plugin_missing", message, None));
         }
         let order = Order::Desire { projection: projection.to_owned(), desired, reason: None };
-        self.order(&sink, &order, asked).await
+        self.order(&sink, &order, &asked).await
+    }
+
+    /// The request under its words, and what it was answered where it came before under its key. Asked before anything else is looked at: what it has
+    /// done must not stand in the way of being told so.
+    async fn request(
+        &self,
+        sink: &Arc<dyn Sink>,
+        words: String,
+        asked: &Asked,
+    ) -> Result<(Asked, Option<Done>), ControlError> {
+        let asked = asked.with_request(words);
+        let before = if asked.idempotency_key.is_some() { sink.answered(&asked).await? } else { None };
+        Ok((asked, before))
     }
 
     /// The database, or why there is none.
@@ -528,23 +574,32 @@ impl Control {
         if found { Ok(()) } else { Err(unknown(projection)) }
     }
 
-    /// The build that a rebuild would run: the one that waits for it, or else the live one.
+    /// The build that a rebuild would run, and its file: the live one, or the one that is held back. Never that one by itself: it may be what was just
+    /// rolled back.
     async fn build_for_rebuild(
         &self,
         sink: &Arc<dyn Sink>,
         projection: &str,
+        held: bool,
     ) -> Result<(Arc<Plugin>, String), ControlError> {
-        let (held, live) = {
+        let (digest, file) = {
             let state = self.lock();
             let record = state.registry.projections.iter().find(|record| record.name == projection);
             let record = record.ok_or_else(|| unknown(projection))?;
             let plan = self.plan_of(&state, projection).filter(|plan| plan.action == PlanAction::Rebuild);
+            let plan = plan.map(|plan| (plan.to_digest, plan.file));
             let live = state.live(projection).ok_or_else(|| {
                 conflict("no_live_generation", format!("{projection:?} has no live generation yet"), None)
             })?;
-            (plan.map(|plan| (plan.to_digest, plan.file)), (live.plugin_digest.clone(), record.plugin_file.clone()))
+            match (held, plan) {
+                (false, _) => (live.plugin_digest.clone(), record.plugin_file.clone()),
+                (true, Some(plan)) => plan,
+                (true, None) => {
+                    let message = format!("no build of {projection:?} in plugins/ waits for a rebuild");
+                    return Err(conflict("nothing_held", message, None));
+                }
+            }
         };
-        let (digest, file) = held.unwrap_or(live);
         Ok((self.build(sink, &digest).await?, file))
     }
 
@@ -558,11 +613,9 @@ impl Control {
         if matches!(status.state, State::Running | State::CatchingUp) && over && !falls {
             status.state = State::Lagging;
         }
-        let per_second = journal.and_then(super::journal::Journal::catching_up_per_second);
-        let eta_seconds = match (status.lag_events, per_second) {
-            (Some(0), _) => Some(0.0),
-            (Some(behind), Some(rate)) => Some(behind as f64 / rate),
-            _ => None,
+        let eta_seconds = match status.lag_events {
+            Some(0) => Some(0.0),
+            _ => journal.and_then(|journal| journal.eta_seconds(&status.partitions)),
         };
         let file = state.files.get(&record.plugin_file);
         let last = state.registry.rebuilds.iter().find(|rebuild| rebuild.projection == projection);

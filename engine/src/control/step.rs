@@ -15,7 +15,7 @@ use crate::config::SourceKind;
 use crate::event::{Event, EventBatch, TopicPartition};
 use crate::format::FormatError;
 use crate::plugin::Plugin;
-use crate::sink::{RebuildState, Sink, TableDifference};
+use crate::sink::{BothSides, RebuildState, Sink, TableDifference};
 use crate::source::{FileSource, Source as _, SourceEvent, kafka_range, parse_line};
 
 /// Events of one step at most.
@@ -178,10 +178,19 @@ impl Control {
             let message = format!("the rebuild {id} has not caught up, or has ended: there is nothing to compare");
             return Err(conflict("rebuild_state", message, Some(record.id)));
         }
-        let live = Generation { projection: record.projection.clone(), number: record.from_generation };
         let rebuilt = Generation { projection: record.projection.clone(), number: record.generation };
-        let old = self.lock().live(&record.projection).map(|live| live.plugin_digest.clone()).unwrap_or_default();
-        let (old, new) = (self.build(sink, &old).await?, self.build(sink, &record.plugin_digest).await?);
+        // The one that is live now, which may be another than when the rebuild began; and the builds that write the two now.
+        let (live, old, new) = {
+            let state = self.lock();
+            let digest = |number: u32| {
+                let mut of = state.registry.generations.iter().filter(|g| g.projection == record.projection);
+                of.find(|g| g.number == number).map(|g| g.plugin_digest.clone())
+            };
+            let number = state.live(&record.projection).map_or(record.from_generation, |live| live.number);
+            let live = Generation { projection: record.projection.clone(), number };
+            (live, digest(number).unwrap_or_default(), digest(record.generation).unwrap_or(record.plugin_digest))
+        };
+        let (old, new) = (self.build(sink, &old).await?, self.build(sink, &new).await?);
         {
             let mut state = self.lock();
             let progress = state.rebuilding.entry(id.to_owned()).or_default();
@@ -189,27 +198,30 @@ impl Control {
                 return Err(conflict("comparing", format!("the rebuild {id} is being compared already"), None));
             }
         }
-        let found = self.compare_held(sink, &live, &rebuilt, (old.schema(), new.schema()), samples_max).await;
-        let mut state = self.lock();
-        if let Some(progress) = state.rebuilding.get_mut(id) {
-            progress.compared = false;
+        let held = self.look_at_both(sink, &live, &rebuilt, &shared_topics(old.schema(), new.schema())).await;
+        {
+            let mut state = self.lock();
+            if let Some(progress) = state.rebuilding.get_mut(id) {
+                progress.compared = false;
+            }
+            if let Some(runner) = state.runners.get(&(rebuilt.projection.clone(), rebuilt.number)) {
+                runner.until(BTreeMap::new());
+            }
         }
-        if let Some(runner) = state.runners.get(&(rebuilt.projection.clone(), rebuilt.number)) {
-            runner.until(BTreeMap::new());
-        }
-        found
+        // Both looks are snapshots: the rebuilt generation goes on, and may be switched to, while whole tables are read.
+        Ok(held?.finish(old.schema(), new.schema(), samples_max).await?)
     }
 
     /// Holds the rebuilt generation, looks at the live one once it is past that, lets the rebuilt one come exactly to where the look was taken, and
-    /// compares. The live one never waits.
-    async fn compare_held(
+    /// looks at it too. The live one never waits. What only one of the two reads cannot be brought level, and is not.
+    async fn look_at_both(
         &self,
         sink: &Arc<dyn Sink>,
         live: &Generation,
         rebuilt: &Generation,
-        (old, new): (&Schema, &Schema),
-        samples_max: usize,
-    ) -> Result<Vec<TableDifference>, ControlError> {
+        topics: &[String],
+    ) -> Result<Box<dyn BothSides>, ControlError> {
+        let is_shared = |partition: &TopicPartition| topics.iter().any(|topic| **topic == *partition.topic);
         let late = || {
             let message = "the two generations did not come to the same checkpoints in time: is one of them halted, or held by another engine?";
             conflict("behind", message.to_owned(), None)
@@ -220,7 +232,7 @@ impl Control {
         let stands = sink.checkpoints(rebuilt).await?;
         loop {
             let ahead = sink.checkpoints(live).await?;
-            if stands.iter().all(|c| !is_before(&ahead, c)) {
+            if stands.iter().all(|c| !is_shared(&c.partition) || !is_before(&ahead, c)) {
                 break;
             }
             if Instant::now() > until {
@@ -229,16 +241,17 @@ impl Control {
             tokio::time::sleep(POLL).await;
         }
         let comparison = sink.compare(live).await?;
-        let targets: BTreeMap<TopicPartition, i64> =
-            comparison.checkpoints().iter().map(|c| (c.partition.clone(), c.next_offset)).collect();
+        let seen = comparison.checkpoints().iter().filter(|c| is_shared(&c.partition));
+        let targets: BTreeMap<TopicPartition, i64> = seen.map(|c| (c.partition.clone(), c.next_offset)).collect();
         self.hold_at(rebuilt, targets.clone()).await.ok_or_else(late)?;
-        let stands = sink.checkpoints(rebuilt).await?;
+        let both = comparison.beside(rebuilt).await?;
+        let stands = both.checkpoints();
         let level =
             targets.iter().all(|(tp, offset)| stands.iter().any(|c| c.partition == *tp && c.next_offset == *offset));
         if !level {
             return Err(late());
         }
-        Ok(comparison.finish(old, (rebuilt, new), samples_max).await?)
+        Ok(both)
     }
 
     /// Lets a generation that runs here take events up to these offsets, and waits until they are committed.
@@ -247,6 +260,12 @@ impl Control {
         let held = self.lock().runners.get(&key)?.until(offsets)?;
         tokio::time::timeout(LEVEL_MAX, held).await.ok()?.ok()
     }
+}
+
+/// The topics that both read.
+fn shared_topics(a: &Schema, b: &Schema) -> Vec<String> {
+    let of_b = super::topics(b);
+    super::topics(a).into_iter().filter(|topic| of_b.contains(topic)).collect()
 }
 
 /// Whether the same partition stands before `checkpoint` in `others`, or is not there.
@@ -288,12 +307,20 @@ struct Overlay<'a> {
     tables: Vec<Rows>,
     /// Keys that were looked up, by table.
     known: Vec<std::collections::BTreeSet<Key>>,
+    /// Leading parts of keys whose rows the step has deleted, by table: what the database has under them is gone.
+    erased: Vec<Vec<Key>>,
 }
 
 impl<'a> Overlay<'a> {
     fn new(schema: &'a Schema, stored: Option<(&'a Arc<dyn Sink>, &'a Generation)>) -> Self {
         let count = schema.tables.len();
-        Self { schema, stored, tables: vec![Rows::new(); count], known: vec![Default::default(); count] }
+        Self {
+            schema,
+            stored,
+            tables: vec![Rows::new(); count],
+            known: vec![Default::default(); count],
+            erased: vec![Vec::new(); count],
+        }
     }
 
     /// Hands one event to the build, and its changes to the tables.
@@ -329,6 +356,7 @@ impl<'a> Overlay<'a> {
         let touched: Vec<Key> = match shape.kind {
             // Of the rows under a prefix, those that the step has met are shown.
             ShapeKind::DeletePrefix => {
+                self.erased[table].push(checked.key.clone());
                 self.tables[table].keys().filter(|key| key.0.starts_with(&checked.key.0)).cloned().collect()
             }
             _ => {
@@ -357,7 +385,8 @@ impl<'a> Overlay<'a> {
 
     async fn look_up(&mut self, table: usize, key: &Key) -> Result<(), ControlError> {
         let Some((sink, generation)) = self.stored else { return Ok(()) };
-        if !self.known[table].insert(key.clone()) {
+        let is_erased = self.erased[table].iter().any(|prefix| key.0.starts_with(&prefix.0));
+        if is_erased || !self.known[table].insert(key.clone()) {
             return Ok(());
         }
         let found = sink.rows_at(generation, self.schema, table, std::slice::from_ref(key)).await?;

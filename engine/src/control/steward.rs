@@ -139,7 +139,8 @@ pub(super) fn wishes(registry: &Registry, now_us: i64) -> Vec<(RunnerKey, Wish)>
                 file: projection.plugin_file.clone(),
                 pace,
                 rate_max: rebuild.filter(|_| pace == Pace::Bulk).and_then(|rebuild| rebuild.max_rate),
-                paused: projection.desired == Desired::Paused && generation.state != GenerationState::Building,
+                // Readers see the live one. A warm one goes on, so that it can be rolled back to.
+                paused: projection.desired == Desired::Paused && generation.state == GenerationState::Live,
                 restarts: projection.restarts,
             };
             wishes.push(((projection.name.clone(), generation.number), wish));

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use crate::error::Halt;
 use crate::runner::{ProjectionStatus, State};
-use crate::sink::SinkError;
+use crate::sink::{OrderError, SinkError};
 
 // What requests and answers are made of, for those who may not see the sink.
 pub use crate::sink::{
@@ -260,6 +260,8 @@ pub struct RebuildRequest {
     pub max_rate: Option<u32>,
     /// Also where the log no longer begins where the projection began.
     pub force: bool,
+    /// By the build that is held back in `plugins/`, not by the one that runs.
+    pub held: bool,
 }
 
 /// What a rebuild would be (`dry_run`).
@@ -269,6 +271,8 @@ pub struct RebuildForecast {
     pub projection: String,
     /// The build that would fill it.
     pub plugin_digest: String,
+    /// The build that runs now.
+    pub running_digest: String,
     /// Events between the log's start and its end.
     pub events: i64,
     /// Seconds that it would take at the highest rate seen, or at its bound; none where neither is known.
@@ -401,6 +405,23 @@ pub enum ControlErrorKind {
     Unavailable,
     /// A fault of the engine or the database.
     Internal,
+}
+
+impl From<OrderError> for ControlError {
+    fn from(error: OrderError) -> Self {
+        match error {
+            OrderError::Failed(error) => error.into(),
+            OrderError::Refused(refusal) => Self {
+                kind: match refusal.code {
+                    "projection_unknown" | "rebuild_unknown" => ControlErrorKind::NotFound,
+                    _ => ControlErrorKind::Conflict,
+                },
+                code: refusal.code,
+                message: refusal.message,
+                subject: refusal.subject,
+            },
+        }
+    }
 }
 
 impl From<SinkError> for ControlError {

@@ -46,7 +46,7 @@ pub(super) trait Engine: Send + Sync + 'static {
     fn plan_build(&self, bytes: Arc<[u8]>) -> Answer<Plan>;
     fn add_plugin(&self, file: String, bytes: Arc<[u8]>, asked: Asked) -> Answer<Plan>;
     fn remove_plugin(&self, file: String, asked: Asked) -> Answer<Done>;
-    fn forecast_rebuild(&self, projection: String) -> Answer<RebuildForecast>;
+    fn forecast_rebuild(&self, projection: String, held: bool) -> Answer<RebuildForecast>;
     fn begin_rebuild(&self, projection: String, request: RebuildRequest, asked: Asked) -> Answer<RebuildView>;
     fn switch_rebuild(&self, id: String, asked: Asked) -> Answer<Done>;
     fn cancel_rebuild(&self, id: String, asked: Asked) -> Answer<Done>;
@@ -151,9 +151,9 @@ impl Engine for Control {
         whole(async move { control.add_plugin(&file, bytes, &asked).await })
     }
 
-    fn forecast_rebuild(&self, projection: String) -> Answer<RebuildForecast> {
+    fn forecast_rebuild(&self, projection: String, held: bool) -> Answer<RebuildForecast> {
         let control = self.clone();
-        whole(async move { control.forecast_rebuild(&projection).await })
+        whole(async move { control.forecast_rebuild(&projection, held).await })
     }
 
     fn begin_rebuild(&self, projection: String, request: RebuildRequest, asked: Asked) -> Answer<RebuildView> {

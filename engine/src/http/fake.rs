@@ -324,12 +324,13 @@ impl Engine for Fake {
         Box::pin(async { Ok(Done { changed: true, generation: None, rebuild: None }) })
     }
 
-    fn forecast_rebuild(&self, projection: String) -> Answer<RebuildForecast> {
+    fn forecast_rebuild(&self, projection: String, held: bool) -> Answer<RebuildForecast> {
         let known = self.known(&projection);
         Box::pin(async move {
             known.map(|()| RebuildForecast {
                 projection,
-                plugin_digest: DIGEST.into(),
+                plugin_digest: if held { "cd".repeat(32) } else { DIGEST.into() },
+                running_digest: DIGEST.into(),
                 events: 9,
                 seconds: Some(4.5),
                 tables: vec!["orders".into()],

@@ -60,7 +60,7 @@ impl FromRequestParts<Arc<Api>> for By {
             (Some(_), Some(_)) => return Err(bad_key()),
         };
         let actor = Actor { name: caller.name.clone(), role: role.name().to_owned(), source: caller.address.clone() };
-        Ok(Self(Asked { actor, idempotency_key: key }))
+        Ok(Self(Asked { actor, idempotency_key: key, request: None }))
     }
 }
 

@@ -31,6 +31,8 @@ pub(super) async fn rebuilds(State(api): State<Arc<Api>>, Segment(name): Segment
 pub(super) struct Rebuild {
     /// Who makes the new generation the live one; as the configuration says, if not said.
     switch: Option<SwitchBy>,
+    /// By which build; the one that runs, if not said.
+    build: Option<RebuildBy>,
     /// Events per second at most.
     #[schema(minimum = 1)]
     max_rate: Option<u32>,
@@ -51,8 +53,17 @@ pub(super) enum SwitchBy {
     Manual,
 }
 
+#[derive(Clone, Copy, Deserialize, ToSchema)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum RebuildBy {
+    /// The one that runs.
+    Live,
+    /// The one in `plugins/` whose rebuild is held back.
+    Held,
+}
+
 impl Members for Rebuild {
-    const NAMES: &'static [&'static str] = &["switch", "max_rate", "force", "dry_run"];
+    const NAMES: &'static [&'static str] = &["switch", "build", "max_rate", "force", "dry_run"];
 }
 
 /// Begins to fill the next generation beside the live one; one at a time.
@@ -63,7 +74,7 @@ impl Members for Rebuild {
         (status = 202, body = RebuildView, headers(("Location" = String, description = "The rebuild."))),
         (status = 200, body = RebuildForecast, description = "With dry_run: what it would be."),
         (status = 409, body = ProblemDocument, content_type = "application/problem+json",
-            description = "`rebuild_active`: `subject` names it. `log_begins_later`: only with force.")))]
+            description = "`rebuild_active`: `subject` names it. `log_begins_later`: only with force. `nothing_held`: no build waits for a rebuild.")))]
 pub(super) async fn begin_rebuild(
     State(api): State<Arc<Api>>,
     Segment(name): Segment,
@@ -74,14 +85,15 @@ pub(super) async fn begin_rebuild(
     if rebuild.max_rate == Some(0) {
         return Err(Problem::invalid("max_rate=0 would never end; leave it out for no bound"));
     }
+    let held = matches!(rebuild.build, Some(RebuildBy::Held));
     if rebuild.dry_run {
-        return Ok(Shown(api.engine()?.forecast_rebuild(name).await?).into_response());
+        return Ok(Shown(api.engine()?.forecast_rebuild(name, held).await?).into_response());
     }
     let switch = rebuild.switch.map(|switch| match switch {
         SwitchBy::Auto => Switch::Auto,
         SwitchBy::Manual => Switch::Manual,
     });
-    let request = RebuildRequest { switch, max_rate: rebuild.max_rate, force: rebuild.force };
+    let request = RebuildRequest { switch, max_rate: rebuild.max_rate, force: rebuild.force, held };
     let begun = api.engine()?.begin_rebuild(name, request, asked).await?;
     let place = rebuild_place(&begun.record.id);
     let mut response = (StatusCode::ACCEPTED, axum::Json(begun)).into_response();
@@ -121,7 +133,7 @@ pub(super) async fn diff(
     Ok(Shown(Difference { tables: api.engine()?.diff(id, samples as usize).await? }))
 }
 
-/// Lets the rebuilt generation become the live one as soon as it has caught up.
+/// Lets the rebuilt generation become the live one as soon as it has caught up, also where it still fills.
 #[utoipa::path(post, path = "/api/v1/rebuilds/{id}/switch", tag = "rebuilds",
     params(("id" = String, Path, description = "Identity of the rebuild.")),
     responses((status = 202, body = Accepted)))]

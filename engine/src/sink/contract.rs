@@ -28,7 +28,7 @@ use crate::event::TopicPartition;
 /// Asked for by a test.
 pub(super) fn asked(key: Option<&str>) -> Asked {
     let actor = Actor { name: "tester".into(), role: "operator".into(), source: "127.0.0.1".into() };
-    Asked { actor, idempotency_key: key.map(str::to_owned) }
+    Asked { actor, idempotency_key: key.map(str::to_owned), request: None }
 }
 
 /// Runs all laws. `commits` is how many random change sets are held against the plain interpreter.

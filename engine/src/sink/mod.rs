@@ -29,8 +29,9 @@ use crate::event::TopicPartition;
 
 pub use postgres::{PostgresSettings, PostgresSink};
 pub use registry::{
-    Actor, Asked, AuditEntry, Build, Comparison, Desired, Done, GenerationRecord, GenerationState, Order, OrderError,
-    ProjectionRecord, RebuildRecord, RebuildState, Refusal, Registry, RowDifference, Switch, TableDifference, Target,
+    Actor, Asked, AuditEntry, BothSides, Build, Comparison, Desired, Done, GenerationRecord, GenerationState, Order,
+    OrderError, ProjectionRecord, RebuildRecord, RebuildState, Refusal, Registry, RowDifference, Switch,
+    TableDifference, Target,
 };
 pub use sqlite::{SqliteSettings, SqliteSink};
 pub use stored::{Difference, TableChange, differences};
@@ -185,6 +186,12 @@ pub trait Sink: Send + Sync {
     /// # Errors
     /// It was refused, or the database did not do it.
     fn order<'a>(&'a self, order: &'a Order, asked: &'a Asked) -> BoxFuture<'a, Result<Done, OrderError>>;
+
+    /// What a request was answered under its key before, where it has one and was; `asked.request` says what it is.
+    ///
+    /// # Errors
+    /// As for [`Sink::order`]; refused: `idempotency_mismatch`.
+    fn answered<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Result<Option<Done>, OrderError>>;
 
     /// Stores a build under its digest. Nothing where it is there.
     ///

@@ -38,7 +38,7 @@ use self::connection::Database;
 use self::failure::Failure;
 use self::transaction::PostgresTransaction;
 use super::digest::RowsDigest;
-use super::registry::{orders, records};
+use super::registry::{audit, orders, records};
 use super::{
     Asked, AuditEntry, Build, Comparison, Done, Opened, Order, OrderError, Registry, Sink, SinkError, TableRows,
     Writer, sql,
@@ -312,6 +312,13 @@ impl Sink for PostgresSink {
             });
             done.await
         })
+    }
+
+    fn answered<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Result<Option<Done>, OrderError>> {
+        let (of, tried) = (asked.clone(), "looking up a request".to_owned());
+        Box::pin(self.in_transaction(BEGIN, tried, move |tx| {
+            Box::pin(async move { audit::answered(tx, &of, of.request.as_deref().unwrap_or_default()).await })
+        }))
     }
 
     fn store_build<'a>(&'a self, build: &'a Build) -> BoxFuture<'a, Result<(), SinkError>> {

@@ -6,6 +6,7 @@
 //! and says why under a stable code. The logic is written once, here; a sink brings a transaction and the statements that make, repoint
 //! and drop tables.
 
+pub(super) mod audit;
 pub(super) mod orders;
 pub(super) mod records;
 pub(super) mod transaction;
@@ -291,6 +292,22 @@ pub struct Asked {
     /// The client's key (header `Idempotency-Key`): an order under a key that was seen before is not carried out again, and what it did
     /// then is told again; kept for a day. Refused with `idempotency_mismatch` where the key was used for another order.
     pub idempotency_key: Option<String>,
+    /// What the client asked for, in the engine's words, where it is more than the order that carries the key says.
+    pub request: Option<String>,
+}
+
+impl Asked {
+    /// The same request, by its words.
+    #[must_use]
+    pub fn with_request(&self, request: String) -> Self {
+        Self { request: Some(request), ..self.clone() }
+    }
+
+    /// For an order on the way to the one that answers the request: asked for by the same person, and not the answer. Sent again it changes nothing.
+    #[must_use]
+    pub fn on_the_way(&self) -> Self {
+        Self { actor: self.actor.clone(), idempotency_key: None, request: None }
+    }
 }
 
 /// One line of the audit.
@@ -395,6 +412,12 @@ pub enum Order {
         /// For `failed`.
         reason: Option<String>,
     },
+    /// An active rebuild is to be made the live one as soon as it has caught up: its switch is `auto` from now on, and one that is `ready` is
+    /// `switching`. Nothing where it is so already. Refused: `rebuild_state`.
+    Switch {
+        /// Identity.
+        id: String,
+    },
     /// Makes the generation of a rebuild in state `switching` the live one: checkpoints locked, each of the new one at or past the old one's,
     /// views repointed, states flipped, old one warm until `collect_at_us`. Refused: `rebuild_state`, `behind` (try again soon), `readers`
     /// (somebody holds a view; try again soon), `view_in_use` (a view of somebody else needs a column that goes).
@@ -432,6 +455,15 @@ pub enum Order {
         /// Name of the projection.
         projection: String,
     },
+    /// Somebody put a file into the plugins folder, or took it out: a line in the audit and nothing else.
+    File {
+        /// Name of the projection that it describes; empty where that is not known.
+        projection: String,
+        /// Its name.
+        file: String,
+        /// The build; none where it was taken out.
+        digest: Option<String>,
+    },
 }
 
 impl Order {
@@ -445,11 +477,14 @@ impl Order {
             Self::Restart { .. } => "restart",
             Self::BeginRebuild { .. } => "begin_rebuild",
             Self::MoveRebuild { .. } => "move_rebuild",
+            Self::Switch { .. } => "switch",
             Self::Swap { .. } => "swap",
             Self::Rollback { .. } => "rollback",
             Self::CancelRebuild { .. } => "cancel_rebuild",
             Self::Collect { .. } => "collect",
             Self::Drop { .. } => "drop",
+            Self::File { digest: Some(_), .. } => "add_plugin",
+            Self::File { digest: None, .. } => "remove_plugin",
         }
     }
 
@@ -464,8 +499,12 @@ impl Order {
             | Self::Restart { projection }
             | Self::Rollback { projection, .. }
             | Self::Collect { projection, .. }
-            | Self::Drop { projection } => projection,
-            Self::MoveRebuild { id, .. } | Self::Swap { id, .. } | Self::CancelRebuild { id, .. } => projection_of(id),
+            | Self::Drop { projection }
+            | Self::File { projection, .. } => projection,
+            Self::MoveRebuild { id, .. }
+            | Self::Switch { id }
+            | Self::Swap { id, .. }
+            | Self::CancelRebuild { id, .. } => projection_of(id),
         }
     }
 }
@@ -524,15 +563,26 @@ pub trait Comparison: Send {
     /// The live generation's checkpoints in the snapshot.
     fn checkpoints(&self) -> &[Checkpoint];
 
-    /// Compares table by table in key order, streaming, with the rebuilt generation as it stands now; at most `samples_max` differences
-    /// are kept of each table.
+    /// Looks at the rebuilt generation too, as it stands now. From then on neither has to stand still.
+    ///
+    /// # Errors
+    /// Transient, or fatal where the database refuses.
+    fn beside<'a>(self: Box<Self>, rebuilt: &'a Generation) -> BoxFuture<'a, Result<Box<dyn BothSides>, SinkError>>;
+}
+
+/// A look at a live generation and one at the rebuilt one.
+pub trait BothSides: Send {
+    /// The rebuilt generation's checkpoints in its snapshot.
+    fn checkpoints(&self) -> &[Checkpoint];
+
+    /// Compares table by table in key order, streaming; at most `samples_max` differences are kept of each table.
     ///
     /// # Errors
     /// Transient, or fatal where a table does not exist.
     fn finish<'a>(
         self: Box<Self>,
         live: &'a Schema,
-        rebuilt: (&'a Generation, &'a Schema),
+        rebuilt: &'a Schema,
         samples_max: usize,
     ) -> BoxFuture<'a, Result<Vec<TableDifference>, SinkError>>;
 }

@@ -32,11 +32,11 @@ use self::database::{Database, End};
 use self::failure::{Failure, refused};
 use self::transaction::SqliteTransaction;
 use super::digest::RowsDigest;
-use super::registry::{orders, records};
+use super::registry::{audit, orders, records};
 use super::{
     Asked, AuditEntry, Build, Comparison, Done, Opened, Order, OrderError, Registry, Sink, SinkError, TableRows, Writer,
 };
-use crate::change::{ColumnType, Key, Row, Schema, SchemaTable, Table, Value};
+use crate::change::{Key, Row, Schema, SchemaTable, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
 use crate::event::TopicPartition;
 
@@ -123,23 +123,19 @@ impl SqliteSink {
         self.database.read(work).await.map_err(|failure| failure.into_sink_error(&tried))
     }
 
-    /// Feeds all rows of a table, in the table's order of columns, to `take`, up to where that says no more.
+    /// Feeds the rows that `select` gives, in the table's order of columns, to `take`.
     async fn scan<S: Send + 'static>(
         &self,
-        stored: String,
+        select: String,
         table: Table,
-        ordered: bool,
-        (mut state, take): (S, impl Fn(&mut S, Vec<Value>) -> bool + Send + 'static),
+        (mut state, take): (S, impl Fn(&mut S, Vec<Value>) + Send + 'static),
     ) -> Result<S, SinkError> {
-        let tried = format!("sqlite: reading {stored} in {}", self.database.place());
+        let tried = format!("sqlite: reading {} in {}", table.name, self.database.place());
         self.read(tried, move |connection| {
             Box::pin(async move {
-                let select = text::statement(&text::select_all(&stored, &table, ordered));
-                let mut rows = select.fetch(connection);
+                let mut rows = text::statement(&select).fetch(connection);
                 while let Some(row) = rows.try_next().await? {
-                    if !take(&mut state, text::decode(&row, &table)?) {
-                        break;
-                    }
+                    take(&mut state, text::decode(&row, &table)?);
                 }
                 drop(rows);
                 Ok(state)
@@ -154,14 +150,6 @@ fn table_of(schema: &Schema, table: usize) -> Result<(&Table, &SchemaTable), Sin
         let message = format!("projection {:?} has no table number {table}", schema.descriptor.name);
         refused("table_missing", message).into_sink_error("sqlite")
     })
-}
-
-/// Whether SQLite orders the keys of a table as [`Key`] does: not where they are numbers or days kept as text.
-fn sorts(table: &Table, resolved: &SchemaTable) -> bool {
-    let by_text = |column: &usize| {
-        matches!(table.columns[*column].column_type, ColumnType::Decimal | ColumnType::Timestamp | ColumnType::Date)
-    };
-    !resolved.key.iter().any(by_text)
 }
 
 impl Sink for SqliteSink {
@@ -237,24 +225,14 @@ impl Sink for SqliteSink {
         limit: Option<u64>,
     ) -> BoxFuture<'a, Result<TableRows, SinkError>> {
         Box::pin(async move {
-            let (declared, resolved) = table_of(schema, table)?;
-            let limit = limit.map_or(usize::MAX, |limit| usize::try_from(limit).unwrap_or(usize::MAX));
-            let ordered = sorts(declared, resolved);
-            let until = if ordered { limit } else { usize::MAX };
-            let take = move |rows: &mut Vec<Vec<Value>>, row| {
-                if rows.len() < until {
-                    rows.push(row);
-                }
-                rows.len() < until
+            let (declared, _) = table_of(schema, table)?;
+            let select = text::select_ordered(&text::stored_name(generation, declared), declared, limit);
+            let take = |rows: &mut Vec<Vec<serde_json::Value>>, row: Vec<Value>| {
+                rows.push(row.iter().map(Value::to_json).collect());
             };
-            let stored = text::stored_name(generation, declared);
-            let mut rows = self.scan(stored, declared.clone(), ordered, (Vec::new(), take)).await?;
-            if !ordered {
-                rows.sort_by_cached_key(|row| Key(resolved.key.iter().map(|column| row[*column].clone()).collect()));
-                rows.truncate(limit);
-            }
+            let rows = self.scan(select, declared.clone(), (Vec::new(), take)).await?;
             let columns = declared.columns.iter().map(|column| column.name.clone()).collect();
-            Ok(TableRows { columns, rows: rows.iter().map(|row| row.iter().map(Value::to_json).collect()).collect() })
+            Ok(TableRows { columns, rows })
         })
     }
 
@@ -266,12 +244,9 @@ impl Sink for SqliteSink {
     ) -> BoxFuture<'a, Result<String, SinkError>> {
         Box::pin(async move {
             let (declared, _) = table_of(schema, table)?;
-            let take = |digest: &mut RowsDigest, row: Vec<Value>| {
-                digest.row(row.iter());
-                true
-            };
-            let stored = text::stored_name(generation, declared);
-            let digest = self.scan(stored, declared.clone(), false, (RowsDigest::default(), take)).await?;
+            let take = |digest: &mut RowsDigest, row: Vec<Value>| digest.row(row.iter());
+            let select = text::select_all(&text::stored_name(generation, declared), declared);
+            let digest = self.scan(select, declared.clone(), (RowsDigest::default(), take)).await?;
             Ok(digest.finish())
         })
     }
@@ -289,6 +264,13 @@ impl Sink for SqliteSink {
                 Box::pin(async move { orders::carry_out(tx, &work.0, &work.1).await })
             }),
         )
+    }
+
+    fn answered<'a>(&'a self, asked: &'a Asked) -> BoxFuture<'a, Result<Option<Done>, OrderError>> {
+        let (of, tried) = (asked.clone(), "looking up a request".to_owned());
+        Box::pin(self.in_transaction(tried, move |tx| {
+            Box::pin(async move { audit::answered(tx, &of, of.request.as_deref().unwrap_or_default()).await })
+        }))
     }
 
     fn store_build<'a>(&'a self, build: &'a Build) -> BoxFuture<'a, Result<(), SinkError>> {

@@ -130,14 +130,14 @@ export class Mock {
       if (is("POST", kind, 1, "restart")) return world.restart(name), [202, { changed: true }];
       if (is("POST", kind, 1, "deploy")) return (made.view.plan = null), world.note("deploy", name), world.changed(name), [202, { changed: true }];
       if (is("POST", kind, 1, "rollback")) return world.rollback(name), [200, { changed: true }];
-      if (is("POST", kind, 1, "rebuilds")) return body.dry_run ? [200, world.forecast(name)] : [202, world.rebuild(name, body)];
+      if (is("POST", kind, 1, "rebuilds")) return body.dry_run ? [200, world.forecast(name, body)] : [202, world.rebuild(name, body)];
       if (is("POST", kind, 1, "step")) return [200, made.step ?? step(made.view, body)];
     }
     if (kind === "rebuilds") {
       const rebuild = world.findRebuild(name);
       if (is("GET", kind, 1)) return [200, rebuild];
       if (is("DELETE", kind, 1)) return world.cancel(name), [200, { changed: true }];
-      if (is("POST", kind, 1, "switch")) return world.move(rebuild, "switching"), world.changed(rebuild.projection), [202, { changed: true }];
+      if (is("POST", kind, 1, "switch")) return [202, world.switch(rebuild)];
       if (is("GET", kind, 1, "diff")) return [200, { tables: world.find(rebuild.projection).differences }];
     }
     throw new MockProblem(404, "not_found", `${method} ${[kind, name, verb].join("/")}`);

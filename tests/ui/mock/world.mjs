@@ -130,22 +130,30 @@ export class World {
     this.changed(name);
   }
 
-  forecast(name) {
+  /** The build that a rebuild is by: the one that runs, or the one that is held back. */
+  buildOf(view, build = "live") {
+    if (build === "live") return view.plugin_digest;
+    if (!view.plan?.held || view.plan.action !== "rebuild") throw new MockProblem(409, "nothing_held", "no build waits for a rebuild");
+    return view.plan.to_digest;
+  }
+
+  forecast(name, { build } = {}) {
     const { view } = this.find(name);
     const partitions = view.partitions.map((part) => ({ topic: part.topic, partition: part.partition, log_start: part.log_start_offset, log_end: part.end_offset, began: part.log_start_offset }));
     const events = partitions.reduce((sum, part) => sum + part.log_end - part.log_start, 0);
-    return { projection: name, plugin_digest: view.plugin_digest, events, seconds: events / 41_300, tables: ["orders"], partitions, refusal: null };
+    return { projection: name, plugin_digest: this.buildOf(view, build), running_digest: view.plugin_digest, events, seconds: events / 41_300, tables: ["orders"], partitions, refusal: null };
   }
 
-  rebuild(name, { switch: how = "manual", max_rate = null, force = false } = {}) {
+  rebuild(name, { switch: how = "manual", max_rate = null, force = false, build } = {}) {
     const { view } = this.find(name);
+    const digest = this.buildOf(view, build);
     if (view.rebuild && !["switched", "cancelled", "failed"].includes(view.rebuild.state)) {
       throw new MockProblem(409, "rebuild_active", `${view.rebuild.id} is under way; cancel it or wait for it`, view.rebuild.id);
     }
     const generation = Math.max(...view.generations.map(({ number }) => number)) + 1;
     const targets = view.partitions.map((part) => ({ topic: part.topic, partition: part.partition, start: part.log_start_offset, end: part.end_offset }));
     view.rebuild = {
-      id: `${name}-g${generation}`, projection: name, generation, from_generation: view.generation, plugin_digest: view.plugin_digest, state: "filling", switch: how, max_rate, forced: force, targets, reason: null,
+      id: `${name}-g${generation}`, projection: name, generation, from_generation: view.generation, plugin_digest: digest, state: "filling", switch: how, max_rate, forced: force, targets, reason: null,
       created_at_us: nowUs(), updated_at_us: nowUs(), finished_at_us: null, partitions: targets.map(({ end, ...rest }) => ({ ...rest, next_offset: rest.start, target: end })),
       progress_ratio: 0, remaining_events: targets.reduce((sum, { start, end }) => sum + end - start, 0), rate_per_second: 41_300, eta_seconds: this.rebuildSeconds, lag_events: null, halt: null, waiting: null,
     };
@@ -210,6 +218,18 @@ export class World {
     view.generation = warm.number;
     this.note("rollback", name);
     this.changed(name);
+  }
+
+  /** As the engine does it: one that is ready goes on at once, another one once it has caught up. */
+  switch(rebuild) {
+    if (["switched", "cancelled", "failed"].includes(rebuild.state)) throw new MockProblem(409, "rebuild_state", `rebuild ${rebuild.id} is ${rebuild.state}, and cannot be switched to any more`, rebuild.id);
+    const isReady = rebuild.state === "ready";
+    const changed = isReady || rebuild.switch === "manual";
+    rebuild.switch = "auto";
+    if (isReady) this.move(rebuild, "switching");
+    this.note("switch", rebuild.projection);
+    this.changed(rebuild.projection);
+    return { changed, generation: rebuild.generation, rebuild: rebuild.id };
   }
 
   cancel(id) {

@@ -162,6 +162,7 @@ impl Rebuild {
 pub(super) struct Forecast {
     pub(super) projection: String,
     pub(super) plugin_digest: String,
+    pub(super) running_digest: String,
     pub(super) events: i64,
     pub(super) seconds: Option<f64>,
     pub(super) tables: Vec<String>,
@@ -208,6 +209,7 @@ pub(super) struct RowDifference {
 pub(super) struct Accepted {
     pub(super) changed: bool,
     pub(super) generation: Option<u32>,
+    pub(super) rebuild: Option<String>,
 }
 
 #[derive(Deserialize)]

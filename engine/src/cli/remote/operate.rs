@@ -55,19 +55,24 @@ pub(super) async fn deploy(engine: &Engine, name: &str) -> anyhow::Result<ExitCo
     }
     engine.consent.ask(&format!("Carry this out on {name}?"))?;
     let answer = engine.order(Method::POST, &of_projection(name, "/deploy"), Body::None).await?;
-    let follow = if plan.action == "rebuild" {
-        format!("the rebuild of {name} has begun: laterna rebuild watch {name}")
-    } else {
-        format!("{name} runs the new build: laterna show {name}")
+    let words = |accepted: &Accepted| match (&accepted.rebuild, accepted.changed) {
+        (Some(rebuild), true) => format!("the rebuild {rebuild} has begun: laterna rebuild watch {rebuild}"),
+        (Some(rebuild), false) => {
+            format!("the rebuild {rebuild} is under way already: laterna rebuild watch {rebuild}")
+        }
+        (None, true) => format!("{name} runs the new build: laterna show {name}"),
+        (None, false) => "nothing was held back".to_owned(),
     };
-    done(engine, answer, &follow, "nothing was held back")
+    engine.show(answer, words)?;
+    Ok(ExitCode::SUCCESS)
 }
 
 /// `rollback`: tells between which generations, asks, and swaps back.
 pub(super) async fn rollback(engine: &Engine, name: &str) -> anyhow::Result<ExitCode> {
     let projection: Projection = read(engine.get(&of_projection(name, "")).await?)?;
-    let newest_first = projection.generations.iter().rev();
-    let Some(warm) = newest_first.into_iter().find(|generation| look::is_warm(generation)) else {
+    // As the engine chooses: the one that readers left last.
+    let warm = projection.generations.iter().filter(|generation| look::is_warm(generation));
+    let Some(warm) = warm.max_by_key(|generation| (generation.collect_at_us, generation.number)) else {
         let detail =
             format!("{name} has no former generation that is kept up to date, so there is nothing to roll back to");
         return Err(ClientError::Refused { code: "no_warm_generation".into(), detail }.into());

@@ -37,6 +37,9 @@ pub(in crate::cli) struct Options {
     /// Who makes the new generation the live one; as the engine's configuration says, if not said
     #[arg(long, value_enum)]
     switch: Option<Switch>,
+    /// By the build in plugins/ whose rebuild is held back, not by the one that runs
+    #[arg(long)]
+    held: bool,
     /// Events per second at most
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_rate: Option<u32>,
@@ -106,7 +109,8 @@ pub(super) async fn run(engine: &Engine, options: Options) -> anyhow::Result<Exi
 
 async fn begin(engine: &Engine, name: &str, options: &Options) -> anyhow::Result<ExitCode> {
     let path = of_projection(name, "/rebuilds");
-    let answer = engine.order(Method::POST, &path, Body::Json(json!({ "dry_run": true }))).await?;
+    let build = if options.held { "held" } else { "live" };
+    let answer = engine.order(Method::POST, &path, Body::Json(json!({ "dry_run": true, "build": build }))).await?;
     if options.dry_run {
         engine.show(answer, forecast_text)?;
         return Ok(ExitCode::SUCCESS);
@@ -118,7 +122,7 @@ async fn begin(engine: &Engine, name: &str, options: &Options) -> anyhow::Result
         return Err(ClientError::Refused { code: "log_begins_later".into(), detail }.into());
     }
     engine.consent.ask(&format!("Rebuild {name}?"))?;
-    let mut body = json!({ "force": options.force });
+    let mut body = json!({ "force": options.force, "build": build });
     if let Some(switch) = options.switch {
         body["switch"] = json!(if switch == Switch::Auto { "auto" } else { "manual" });
     }
@@ -152,8 +156,13 @@ fn forecast_text(forecast: &Forecast) -> String {
             number(partition.log_end),
         ]
     };
+    let which = if forecast.plugin_digest == forecast.running_digest {
+        "the build that runs".to_owned()
+    } else {
+        format!("a build that is held back ({} runs)", short(&forecast.running_digest))
+    };
     let mut lines = vec![
-        format!("{}: {events}, {time}, by the build {}", forecast.projection, short(&forecast.plugin_digest)),
+        format!("{}: {events}, {time}, by {}, {which}", forecast.projection, short(&forecast.plugin_digest)),
         format!("fills anew, beside the live ones: {}", forecast.tables.join(", ")),
         String::new(),
         table(&columns, &forecast.partitions.iter().map(row).collect::<Vec<_>>()),

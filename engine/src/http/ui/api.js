@@ -3,6 +3,8 @@
 const BASE = new URL("../api/v1/", import.meta.url);
 const TOKEN = `laterna-token:${BASE.pathname}`;
 const TIME_MAX_MS = 30_000;
+/** For what reads whole tables: as long as the command line waits. */
+export const LONG_MS = 30 * 60_000;
 
 /** A refusal, as the engine said it (`application/problem+json`), or that it did not answer. */
 export class Problem extends Error {
@@ -68,9 +70,9 @@ export async function request(path, options = {}) {
 const exact = (_key, value, context) =>
   typeof value === "number" && !Number.isSafeInteger(value) && /^-?\d+$/.test(context?.source ?? "") ? context.source : value;
 
-/** @param {string} path @param {AbortSignal} [signal] @returns {Promise<any>} */
-export async function read(path, signal) {
-  const limit = AbortSignal.timeout(TIME_MAX_MS);
+/** @param {string} path @param {AbortSignal} [signal] @param {number} [atMostMs] @returns {Promise<any>} */
+export async function read(path, signal, atMostMs = TIME_MAX_MS) {
+  const limit = AbortSignal.timeout(atMostMs);
   const response = await request(path, { signal: signal ? AbortSignal.any([signal, limit]) : limit });
   return JSON.parse(await response.text(), /** @type {any} */ (exact));
 }

@@ -1,6 +1,6 @@
 // Hides rebuilds: the line on the overview, the bars per partition, the question before one is begun, and how old and new rows differ.
 import { html, useEffect, useState } from "./html.js";
-import { order, ofProjection, ofRebuild, read } from "./api.js";
+import { LONG_MS, order, ofProjection, ofRebuild, read } from "./api.js";
 import { NONE, ago, cell, clock, counted, isActive, number, percent, rate, remaining, seconds, short } from "./format.js";
 import { Act, Bar, Dialog, Trouble, Value, useLoaded } from "./parts.js";
 import { go, toProjection } from "./route.js";
@@ -127,16 +127,23 @@ export function RebuildDialog({ view, onClose }) {
   const [most, setMost] = useState("");
   const [force, setForce] = useState(false);
   const [isBusy, setBusy] = useState(false);
+  const [build, setBuild] = useState("live");
   const path = ofProjection(view.name, "/rebuilds");
+  const held = view.plan?.held && view.plan.action === "rebuild" ? view.plan : null;
   useEffect(() => {
-    order("POST", path, { dry_run: true }).then(setForecast, setProblem);
-  }, []);
+    let isGone = false;
+    const unlessGone = (/** @type {(value: any) => void} */ show) => (/** @type {unknown} */ value) => void (isGone || show(value));
+    setForecast(null);
+    setProblem(null);
+    order("POST", path, { dry_run: true, build }).then(unlessGone(setForecast), unlessGone(setProblem));
+    return () => void (isGone = true);
+  }, [build]);
   const begin = async (/** @type {Event} */ event) => {
     event.preventDefault();
     setBusy(true);
     setProblem(null);
     try {
-      await order("POST", path, { ...(how && { switch: how }), ...(most && { max_rate: Number(most) }), ...(force && { force }) });
+      await order("POST", path, { build, ...(how && { switch: how }), ...(most && { max_rate: Number(most) }), ...(force && { force }) });
       onClose();
       go(toProjection(view.name, { tab: "rebuilds" }));
     } catch (refused) {
@@ -147,6 +154,7 @@ export function RebuildDialog({ view, onClose }) {
   const choice = (/** @type {string} */ value, /** @type {string} */ label) => html`<label><input type="radio" name="switch" checked=${how === value} onChange=${() => setHow(value)} /> ${label}</label>`;
   return html`<${Dialog} title=${`Rebuild ${view.name}`} onClose=${onClose} className="wide"><form onSubmit=${begin}>
     <p class="muted">The next generation fills from the start of the log beside generation ${view.generation}, which goes on serving. Readers notice nothing.</p>
+    ${held && html`<fieldset><legend>Build</legend>${[["live", `the one that runs, ${short(view.plugin_digest)}`], ["held", `the one that is held back, ${short(held.to_digest)}`]].map(([value, label]) => html`<label key=${value}><input type="radio" name="build" checked=${build === value} onChange=${() => setBuild(value)} /> ${label}</label>`)}</fieldset>`}
     ${forecast ? html`<${Forecast} forecast=${forecast} />` : !problem && html`<p class="muted">Looking at the log…</p>`}
     <fieldset><legend>Switch</legend>${choice("", "as configured")}${choice("auto", "by itself, once caught up")}${choice("manual", "a person decides, after the diff")}</fieldset>
     <label class="field">At most <input class="short" type="number" min="1" max="4294967295" step="1" inputmode="numeric" value=${most} placeholder="no limit" onInput=${(/** @type {any} */ event) => setMost(event.target.value)} /> events per second</label>
@@ -159,9 +167,9 @@ export function RebuildDialog({ view, onClose }) {
 
 /** @param {{ forecast: RebuildForecast }} props */
 function Forecast({ forecast }) {
-  const { events, seconds: time, tables, partitions, plugin_digest: digest, refusal } = forecast;
+  const { events, seconds: time, tables, partitions, plugin_digest: digest, running_digest: running, refusal } = forecast;
   return html`<dl class="facts"><dt>Events</dt><dd>${number(events)}</dd><dt>Time</dt><dd>${time === null ? "unknown: no rate was seen yet" : `about ${remaining(time)}`}</dd>
-      <dt>Tables</dt><dd>${tables.join(", ")}</dd><dt>Build</dt><dd><code>${short(digest)}</code></dd></dl>
+      <dt>Tables</dt><dd>${tables.join(", ")}</dd><dt>Build</dt><dd><code>${short(digest)}</code> ${digest === running ? "the one that runs" : html`<b>held back; ${short(running)} runs</b>`}</dd></dl>
     ${refusal && html`<p class="reason bad"><span>${refusal}</span></p>`}
     <div class="scroll low"><table class="plain"><thead><tr><th scope="col">Partition</th><th scope="col" class="num">Log from</th><th scope="col" class="num">to</th><th scope="col" class="num">Projection began at</th></tr></thead>
       <tbody>${partitions.map((part) => html`<tr key=${placeOf(part)}><td>${placeOf(part)}</td><td class=${`num ${part.began !== null && part.log_start > part.began ? "badtext" : ""}`}>${number(part.log_start)}</td>
@@ -170,7 +178,7 @@ function Forecast({ forecast }) {
 
 /** How old and new rows differ, at the same checkpoints. @param {{ id: string, name: string }} props */
 function Diff({ id, name }) {
-  const { value, problem, again } = useLoaded(async (signal) => (await read(ofRebuild(id, "/diff?samples=20"), signal)).tables, [id]);
+  const { value, problem, again } = useLoaded(async (signal) => (await read(ofRebuild(id, "/diff?samples=20"), signal, LONG_MS)).tables, [id]);
   const tables = /** @type {TableDifference[] | null} */ (value);
   const close = toProjection(name, { tab: "rebuilds" });
   return html`<section class="diff" aria-label="Differences"><div class="head"><h3>Live rows against rebuilt rows, at the same checkpoints</h3><span class="grow"></span>

@@ -73,7 +73,7 @@
 /** @typedef {{ step_seconds: number, samples: Sample[], markers: Marker[] }} History */
 /** @typedef {{ id: number, at_us: number, level: string, origin: string, message: string }} LogLine */
 /** @typedef {{ name: string, table: string, ddl: string[], rows: { columns: string[], rows: unknown[][] } | null }} TableView */
-/** @typedef {{ projection: string, plugin_digest: string, events: number, seconds: number | null, tables: string[], partitions: { topic: string, partition: number, log_start: number, log_end: number, began: number | null }[], refusal: string | null }} RebuildForecast */
+/** @typedef {{ projection: string, plugin_digest: string, running_digest: string, events: number, seconds: number | null, tables: string[], partitions: { topic: string, partition: number, log_start: number, log_end: number, began: number | null }[], refusal: string | null }} RebuildForecast */
 /** @typedef {{ key: unknown[], live: unknown[] | null, rebuilt: unknown[] | null }} RowDifference */
 /** @typedef {{ table: string, live_columns: string[], rebuilt_columns: string[], live_rows: number, rebuilt_rows: number, removed: number, added: number, changed: number, comparable: boolean, samples: RowDifference[] }} TableDifference */
 /** @typedef {{ id: number, at_us: number, actor: { name: string, role: string, source: string }, action: string, projection: string, plugin_digest: string | null, detail: unknown, before: unknown, after: unknown }} AuditEntry */

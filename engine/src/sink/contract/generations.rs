@@ -139,7 +139,11 @@ async fn comparing(sink: &dyn Sink) {
         |id: &str, n: i64| Change { shape: 0, values: vec![PluginValue::Text(id.into()), PluginValue::Integer(n)] };
     rebuilt.commit(&wide).await.unwrap();
     rebuilt.commit(&[sum("B", 1), sum("a", 1), sum("b", 2), sum("d", 1), sum("ä", 1)]).await.unwrap();
-    let found = comparison.finish(&live.schema, (&rebuilt.generation, &next), 2).await.unwrap();
+    let both = comparison.beside(&rebuilt.generation).await.unwrap();
+    assert_eq!(both.checkpoints(), rebuilt.stored().await);
+    // Nor what comes to the rebuilt one after the look at it.
+    rebuilt.commit(&[sum("zz", 1)]).await.unwrap();
+    let found = both.finish(&live.schema, &next, 2).await.unwrap();
     let by_name: BTreeMap<&str, &TableDifference> = found.iter().map(|one| (&*one.table, one)).collect();
     assert_eq!(
         found.iter().map(|one| &*one.table).collect::<Vec<_>>(),
@@ -180,7 +184,8 @@ async fn comparing(sink: &dyn Sink) {
     live.commit(&changes).await.unwrap();
     bulk.commit(&changes).await.unwrap();
     let comparison = sink.compare(&live.generation).await.unwrap();
-    let found = comparison.finish(&schema, (&bulk.generation, &schema), 10).await.unwrap();
+    let both = comparison.beside(&bulk.generation).await.unwrap();
+    let found = both.finish(&schema, &schema, 10).await.unwrap();
     for difference in &found {
         assert!(difference.comparable && difference.samples.is_empty(), "{difference:?}");
         assert_eq!((difference.removed, difference.added, difference.changed), (0, 0, 0));

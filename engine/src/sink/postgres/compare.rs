@@ -19,7 +19,7 @@ use super::{checkpoints, namespace};
 use crate::change::{ColumnType, Key, Row, Schema, SchemaTable, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation};
 use crate::sink::comparison::{self, Side};
-use crate::sink::{Comparison, SinkError, TableDifference, sql};
+use crate::sink::{BothSides, Comparison, SinkError, TableDifference, sql};
 
 /// A snapshot that is kept as long as it takes.
 const BEGIN: &str = "SET idle_in_transaction_session_timeout = 0; BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
@@ -29,6 +29,14 @@ pub(super) struct PostgresComparison {
     database: Arc<Database>,
     connection: PgConnection,
     live: Generation,
+    checkpoints: Vec<Checkpoint>,
+}
+
+/// A look at each side.
+pub(super) struct PostgresSides {
+    live: PostgresComparison,
+    rebuilt: Generation,
+    connection: PgConnection,
     checkpoints: Vec<Checkpoint>,
 }
 
@@ -53,29 +61,46 @@ impl Comparison for PostgresComparison {
         &self.checkpoints
     }
 
+    fn beside<'a>(self: Box<Self>, rebuilt: &'a Generation) -> BoxFuture<'a, Result<Box<dyn BothSides>, SinkError>> {
+        Box::pin(async move {
+            let tried = format!("looking at {rebuilt}");
+            let mut connection = snapshot(&self.database, &tried).await?;
+            let read = checkpoints(&mut connection, rebuilt).await;
+            let checkpoints = read.map_err(|failure| failure.into_sink_error(&tried))?;
+            let both = PostgresSides { live: *self, rebuilt: rebuilt.clone(), connection, checkpoints };
+            Ok(Box::new(both) as Box<dyn BothSides>)
+        })
+    }
+}
+
+impl BothSides for PostgresSides {
+    fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
+    }
+
     fn finish<'a>(
         mut self: Box<Self>,
         live: &'a Schema,
-        (generation, rebuilt): (&'a Generation, &'a Schema),
+        rebuilt: &'a Schema,
         samples_max: usize,
     ) -> BoxFuture<'a, Result<Vec<TableDifference>, SinkError>> {
         Box::pin(async move {
-            let mut other = snapshot(&self.database, &format!("looking at {generation}")).await?;
+            let Self { live: of_live, rebuilt: generation, connection: other, .. } = &mut *self;
             let mut differences = Vec::new();
             for pair in comparison::pairs(live, rebuilt) {
                 let mut difference = pair.difference();
                 match (pair.live, pair.rebuilt) {
                     (Some(old), Some(new)) if difference.comparable => {
-                        let old = side(&mut self.connection, &self.live, old);
-                        let new = side(&mut other, generation, new);
+                        let old = side(&mut of_live.connection, &of_live.live, old);
+                        let new = side(other, generation, new);
                         comparison::merge(&mut difference, old, new, samples_max).await?;
                     }
                     (old, new) => {
                         if let Some((table, _)) = old {
-                            difference.live_rows = count(&mut self.connection, &self.live, table).await?;
+                            difference.live_rows = count(&mut of_live.connection, &of_live.live, table).await?;
                         }
                         if let Some((table, _)) = new {
-                            difference.rebuilt_rows = count(&mut other, generation, table).await?;
+                            difference.rebuilt_rows = count(other, generation, table).await?;
                         }
                     }
                 }

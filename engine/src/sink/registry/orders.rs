@@ -7,31 +7,28 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value as Json, json};
-use sha2::{Digest as _, Sha256};
 
-use super::records;
 use super::transaction::{Parameter, Transaction, Views};
 use super::{
     Actor, Asked, Desired, Done, GenerationRecord, GenerationState, Order, OrderError, ProjectionRecord, RebuildRecord,
     RebuildState, Refusal, Switch, Target,
 };
+use super::{audit, records};
 use crate::change::{Schema, Table};
 use crate::checkpoint::Generation;
 use crate::error::ErrorKind;
 use crate::sink::stored::{self, TableChange};
 use crate::sink::{Opened, SinkError};
 
-/// How long an idempotency key is known.
-const REQUESTS_KEPT: Duration = Duration::from_secs(24 * 3600);
 /// How often a swap looks whether the new generation has caught up.
 const POLL: Duration = Duration::from_millis(20);
 
 /// What an order has done, for the caller and for the audit.
-struct Outcome {
-    done: Done,
-    digest: Option<String>,
-    before: Json,
-    after: Json,
+pub(super) struct Outcome {
+    pub(super) done: Done,
+    pub(super) digest: Option<String>,
+    pub(super) before: Json,
+    pub(super) after: Json,
 }
 
 impl Outcome {
@@ -61,7 +58,7 @@ impl Outcome {
     }
 }
 
-fn refused(code: &'static str, message: String, subject: Option<&str>) -> OrderError {
+pub(super) fn refused(code: &'static str, message: String, subject: Option<&str>) -> OrderError {
     Refusal { code, message, subject: subject.map(str::to_owned) }.into()
 }
 
@@ -71,36 +68,14 @@ pub(in crate::sink) async fn carry_out(
     order: &Order,
     asked: &Asked,
 ) -> Result<Done, OrderError> {
-    let fingerprint = fingerprint(order);
-    if let Some(key) = &asked.idempotency_key
-        && let Some((before, done)) = records::request(tx, &asked.actor.name, key).await?
-    {
-        if before != fingerprint {
-            let message = format!("the key {key:?} was used for another request; use a new key for each");
-            return Err(refused("idempotency_mismatch", message, Some(key)));
-        }
-        return Ok(Done {
-            changed: done["changed"] == true,
-            generation: done["generation"].as_u64().and_then(|number| u32::try_from(number).ok()),
-            rebuild: done["rebuild"].as_str().map(str::to_owned),
-        });
+    if let Some(done) = audit::answered(tx, asked, &audit::request(order, asked)).await? {
+        return Ok(done);
     }
     let outcome = dispatch(tx, order).await?;
     if outcome.done.changed {
-        audit(tx, order, asked, &outcome).await?;
+        audit::note(tx, order, asked, &outcome).await?;
     }
-    if let Some(key) = &asked.idempotency_key {
-        let Done { changed, generation, rebuild } = &outcome.done;
-        let done = json!({ "changed": changed, "generation": generation, "rebuild": rebuild });
-        let now = i64::try_from(now().as_micros()).unwrap_or(i64::MAX);
-        let kept = i64::try_from(REQUESTS_KEPT.as_micros()).unwrap_or(i64::MAX);
-        tx.run("DELETE FROM @request WHERE created_at < $1", vec![Parameter::Time(Some(now - kept))]).await?;
-        tx.run(
-            "INSERT INTO @request (actor, key, fingerprint, done) VALUES ($1, $2, $3, $4) ON CONFLICT (actor, key) DO NOTHING",
-            vec![(&asked.actor.name).into(), key.into(), (&fingerprint).into(), (&done).into()],
-        )
-        .await?;
-    }
+    audit::remember(tx, order, asked, &outcome.done).await?;
     Ok(outcome.done)
 }
 
@@ -116,73 +91,21 @@ async fn dispatch(tx: &mut dyn Transaction, order: &Order) -> Result<Outcome, Or
             begin_rebuild(tx, schema, (digest, file), terms).await
         }
         Order::MoveRebuild { id, from, to, reason } => move_rebuild(tx, id, (*from, *to), reason.as_deref()).await,
+        Order::Switch { id } => switch(tx, id).await,
         Order::Swap { id, collect_at_us } => swap(tx, id, *collect_at_us).await,
         Order::Rollback { projection, collect_at_us } => rollback(tx, projection, *collect_at_us).await,
         Order::CancelRebuild { id, reason } => cancel(tx, id, reason).await,
         Order::Collect { projection, generation } => collect(tx, projection, *generation).await,
         Order::Drop { projection } => drop_projection(tx, projection).await,
+        Order::File { digest, file, .. } => Ok(file_order(digest.as_deref(), file)),
     }
 }
 
-fn now() -> Duration {
-    std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default()
-}
-
-async fn audit(tx: &mut dyn Transaction, order: &Order, asked: &Asked, outcome: &Outcome) -> Result<(), SinkError> {
-    let actor = &asked.actor;
-    tx.run(
-        "INSERT INTO @audit (actor, role, source, action, projection, plugin_digest, detail, before, after) \
-         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9)",
-        vec![
-            (&actor.name).into(),
-            (&actor.role).into(),
-            (&actor.source).into(),
-            order.name().into(),
-            order.projection().into(),
-            Parameter::Text(outcome.digest.clone()),
-            (&detail(order)).into(),
-            (&outcome.before).into(),
-            (&outcome.after).into(),
-        ],
-    )
-    .await?;
-    Ok(())
-}
-
-/// What was asked for, for people.
-fn detail(order: &Order) -> Json {
-    match order {
-        Order::Create { digest, file, .. } | Order::Hold { digest, file, .. } => {
-            json!({ "digest": digest, "file": file })
-        }
-        Order::Deploy { digest, file, generation, .. } => {
-            json!({ "digest": digest, "file": file, "generation": generation })
-        }
-        Order::Desire { desired, reason, .. } => json!({ "desired": desired, "reason": reason }),
-        Order::Restart { .. } | Order::Drop { .. } => json!({}),
-        Order::BeginRebuild { digest, file, switch, max_rate, forced, targets, .. } => json!({
-            "digest": digest, "file": file, "switch": switch, "max_rate": max_rate, "forced": forced, "targets": targets,
-        }),
-        Order::MoveRebuild { id, from, to, reason } => {
-            json!({ "rebuild": id, "from": from, "to": to, "reason": reason })
-        }
-        Order::Swap { id, collect_at_us } => json!({ "rebuild": id, "collect_at_us": collect_at_us }),
-        Order::Rollback { collect_at_us, .. } => json!({ "collect_at_us": collect_at_us }),
-        Order::CancelRebuild { id, reason } => json!({ "rebuild": id, "reason": reason }),
-        Order::Collect { generation, .. } => json!({ "generation": generation }),
-    }
-}
-
-/// What makes two requests the same: what the client said, not what the engine found at the time.
-fn fingerprint(order: &Order) -> String {
-    let mut detail = detail(order);
-    if let Some(members) = detail.as_object_mut() {
-        for found in ["digest", "file", "targets", "collect_at_us"] {
-            members.remove(found);
-        }
-    }
-    let text = format!("{} {} {detail}", order.name(), order.projection());
-    Sha256::digest(text.as_bytes()).iter().map(|byte| format!("{byte:02x}")).collect()
+/// A file was put into the plugins folder or taken out of it: only the audit tells it, what follows is ordered by whoever deals with the folder.
+fn file_order(digest: Option<&str>, file: &str) -> Outcome {
+    let mut outcome = Outcome::changed(Json::Null, json!({ "file": file, "digest": digest }));
+    outcome.digest = digest.map(str::to_owned);
+    outcome
 }
 
 /// A projection's records.
@@ -520,6 +443,26 @@ async fn stop_writing(tx: &mut dyn Transaction, rebuild: &RebuildRecord) -> Resu
     Ok(())
 }
 
+/// From now on the engine decides: a rebuild that waits for a person goes on at once, another one once it has caught up.
+async fn switch(tx: &mut dyn Transaction, id: &str) -> Result<Outcome, OrderError> {
+    let found = rebuild(tx, id).await?;
+    if !found.state.is_active() {
+        return Err(stands_elsewhere(&found, "cannot be switched to any more"));
+    }
+    if found.state != RebuildState::Ready && found.switch == Switch::Auto {
+        return Ok(Outcome::nothing().generation(found.generation).rebuild(id));
+    }
+    let state = if found.state == RebuildState::Ready { RebuildState::Switching } else { found.state };
+    tx.run(
+        "UPDATE @rebuild SET switch = 'auto', state = $2, updated_at = @now WHERE id = $1",
+        vec![id.into(), state.name().into()],
+    )
+    .await?;
+    let before = json!({ "switch": found.switch, "state": found.state });
+    let after = json!({ "switch": Switch::Auto, "state": state });
+    Ok(Outcome::changed(before, after).generation(found.generation).rebuild(id).digest(&found.plugin_digest))
+}
+
 async fn cancel(tx: &mut dyn Transaction, id: &str, reason: &str) -> Result<Outcome, OrderError> {
     let found = rebuild(tx, id).await?;
     if found.state == RebuildState::Cancelled {
@@ -732,7 +675,7 @@ pub(in crate::sink) async fn open(
     let Some(live) = known.live() else {
         let order = Order::Create { schema: Arc::clone(schema), digest: digest.to_owned(), file: String::new() };
         let actor = Actor { name: "engine".to_owned(), role: "engine".to_owned(), source: String::new() };
-        let done = carry_out(tx, &order, &Asked { actor, idempotency_key: None }).await?;
+        let done = carry_out(tx, &order, &Asked { actor, idempotency_key: None, request: None }).await?;
         let made = generation(projection, done.generation.unwrap_or(1));
         return Ok(Opened { generation: made, created: done.changed });
     };

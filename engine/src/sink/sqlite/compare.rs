@@ -3,25 +3,33 @@
 use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
-use futures_util::stream::{self, BoxStream};
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
 use sqlx::Row as _;
 use sqlx::sqlite::SqliteConnection;
 
+use super::catalog;
 use super::database::Database;
 use super::failure::Failure;
 use super::text::{self, quote, statement};
-use super::{catalog, sorts};
-use crate::change::{Key, Schema, SchemaTable, Table, Value};
+use crate::change::{Schema, SchemaTable, Table, Value};
 use crate::checkpoint::{Checkpoint, Generation};
 use crate::sink::comparison::{self, Side};
-use crate::sink::{Comparison, SinkError, TableDifference};
+use crate::sink::{BothSides, Comparison, SinkError, TableDifference};
 
 /// A look at a live generation.
 pub(super) struct SqliteComparison {
     database: Arc<Database>,
     connection: SqliteConnection,
     live: Generation,
+    checkpoints: Vec<Checkpoint>,
+}
+
+/// A look at each side.
+pub(super) struct SqliteSides {
+    live: SqliteComparison,
+    rebuilt: Generation,
+    connection: SqliteConnection,
     checkpoints: Vec<Checkpoint>,
 }
 
@@ -44,32 +52,50 @@ impl Comparison for SqliteComparison {
         &self.checkpoints
     }
 
+    fn beside<'a>(self: Box<Self>, rebuilt: &'a Generation) -> BoxFuture<'a, Result<Box<dyn BothSides>, SinkError>> {
+        Box::pin(async move {
+            let tried = format!("sqlite: looking at {rebuilt} in {}", self.database.place());
+            let failed = |failure: Failure| failure.into_sink_error(&tried);
+            let mut connection = snapshot(&self.database).await.map_err(failed)?;
+            let checkpoints = catalog::checkpoints(&mut connection, rebuilt).await.map_err(failed)?;
+            let both = SqliteSides { live: *self, rebuilt: rebuilt.clone(), connection, checkpoints };
+            Ok(Box::new(both) as Box<dyn BothSides>)
+        })
+    }
+}
+
+impl BothSides for SqliteSides {
+    fn checkpoints(&self) -> &[Checkpoint] {
+        &self.checkpoints
+    }
+
     fn finish<'a>(
         mut self: Box<Self>,
         live: &'a Schema,
-        (generation, rebuilt): (&'a Generation, &'a Schema),
+        rebuilt: &'a Schema,
         samples_max: usize,
     ) -> BoxFuture<'a, Result<Vec<TableDifference>, SinkError>> {
         Box::pin(async move {
-            let tried = format!("sqlite: comparing {} with {generation} in {}", self.live, self.database.place());
+            let Self { live: of_live, rebuilt: generation, connection: other, .. } = &mut *self;
+            let place = of_live.database.place();
+            let tried = format!("sqlite: comparing {} with {generation} in {place}", of_live.live);
             let failed = |failure: Failure| failure.into_sink_error(&tried);
-            let mut other = snapshot(&self.database).await.map_err(failed)?;
             let mut differences = Vec::new();
             for pair in comparison::pairs(live, rebuilt) {
                 let mut difference = pair.difference();
                 match (pair.live, pair.rebuilt) {
                     (Some(old), Some(new)) if difference.comparable => {
-                        let old = side(&mut self.connection, &self.live, old, &tried).await.map_err(failed)?;
-                        let new = side(&mut other, generation, new, &tried).await.map_err(failed)?;
+                        let old = side(&mut of_live.connection, &of_live.live, old, &tried);
+                        let new = side(other, generation, new, &tried);
                         comparison::merge(&mut difference, old, new, samples_max).await?;
                     }
                     (old, new) => {
                         if let Some((table, _)) = old {
                             difference.live_rows =
-                                count(&mut self.connection, &self.live, table).await.map_err(failed)?;
+                                count(&mut of_live.connection, &of_live.live, table).await.map_err(failed)?;
                         }
                         if let Some((table, _)) = new {
-                            difference.rebuilt_rows = count(&mut other, generation, table).await.map_err(failed)?;
+                            difference.rebuilt_rows = count(other, generation, table).await.map_err(failed)?;
                         }
                     }
                 }
@@ -80,24 +106,17 @@ impl Comparison for SqliteComparison {
     }
 }
 
-/// The rows of a table in key order: as SQLite sorts them where that is the same, else sorted here.
-async fn side<'a>(
+/// The rows of a table in key order.
+fn side<'a>(
     connection: &'a mut SqliteConnection,
     generation: &Generation,
     (table, resolved): (&'a Table, &'a SchemaTable),
     tried: &'a str,
-) -> Result<Side<'a>, Failure> {
-    let ordered = sorts(table, resolved);
-    let select = statement(&text::select_all(&text::stored_name(generation, table), table, ordered));
-    let mut found: BoxStream<'a, Result<Vec<Value>, Failure>> =
+) -> Side<'a> {
+    let select = statement(&text::select_ordered(&text::stored_name(generation, table), table, None));
+    let found: BoxStream<'a, Result<Vec<Value>, Failure>> =
         select.fetch(connection).map(|row| Ok(text::decode(&row?, table)?)).boxed();
-    if !ordered {
-        let mut rows: Vec<Vec<Value>> = found.try_collect().await?;
-        rows.sort_by_cached_key(|row| Key(resolved.key.iter().map(|column| row[*column].clone()).collect()));
-        found = stream::iter(rows.into_iter().map(Ok)).boxed();
-    }
-    let rows = found.map_err(|failure| failure.into_sink_error(tried)).boxed();
-    Ok(Side { table, resolved, rows })
+    Side { table, resolved, rows: found.map_err(|failure| failure.into_sink_error(tried)).boxed() }
 }
 
 async fn count(connection: &mut SqliteConnection, generation: &Generation, table: &Table) -> Result<u64, Failure> {

@@ -17,6 +17,7 @@ use sqlx::{ConnectOptions as _, Connection as _};
 use tokio::sync::Mutex;
 
 use super::failure::{Failure, refused};
+use super::text;
 use crate::error::ErrorKind;
 use crate::sink::SinkError;
 
@@ -60,6 +61,7 @@ impl Database {
             .pragma("journal_size_limit", "67108864")
             .statement_cache_capacity(1_024)
             .disable_statement_logging();
+        let options = text::ORDERS.iter().fold(options, |options, (_, name, order)| options.collation(*name, *order));
         Ok(Self { path, options, writing: Mutex::new(None), _lock: lock })
     }
 

@@ -11,6 +11,8 @@
 //! Invariants: every identifier is quoted, no value stands in a text. Tables are STRICT: what another program writes cannot be
 //! of another type.
 
+use std::cmp::Ordering;
+
 use sqlx::query::Query;
 use sqlx::sqlite::{Sqlite, SqliteArguments, SqliteRow};
 use sqlx::{AssertSqlSafe, Row as _};
@@ -74,13 +76,39 @@ pub(super) fn create_view(stored: &str, table: &Table) -> String {
     format!("CREATE VIEW {} AS SELECT {} FROM {}", quote(&table.name), list(columns(table), quote), quote(stored))
 }
 
-/// All rows, in the table's order of columns; with `ordered`, by key as SQLite compares.
-pub(super) fn select_all(stored: &str, table: &Table, ordered: bool) -> String {
-    let order = match ordered {
-        true => format!(" ORDER BY {}", list(table.primary_key.iter().map(String::as_str), quote)),
-        false => String::new(),
+/// All rows, in the table's order of columns.
+pub(super) fn select_all(stored: &str, table: &Table) -> String {
+    format!("SELECT {} FROM {}", list(columns(table), quote), quote(stored))
+}
+
+/// The first `limit` rows in the order of keys, or all.
+pub(super) fn select_ordered(stored: &str, table: &Table, limit: Option<u64>) -> String {
+    let by = |name: &str| {
+        let column = table.columns.iter().find(|column| column.name == name);
+        let order = column.and_then(|column| ORDERS.iter().find(|order| order.0 == column.column_type));
+        format!("{}{}", quote(name), order.map_or(String::new(), |(_, name, _)| format!(" COLLATE {name}")))
     };
-    format!("SELECT {} FROM {}{order}", list(columns(table), quote), quote(stored))
+    let key = list(table.primary_key.iter().map(String::as_str), by);
+    let limit = limit.map_or(String::new(), |limit| format!(" LIMIT {}", limit.min(i64::MAX as u64)));
+    format!("{} ORDER BY {key}{limit}", select_all(stored, table))
+}
+
+/// Numbers and days are kept as text: the types of keys that SQLite by itself would not order as [`crate::change::Key`] does, each with the name of
+/// the order that every connection is given for it.
+pub(super) const ORDERS: [(ColumnType, &str, fn(&str, &str) -> Ordering); 3] = [
+    (ColumnType::Decimal, "laterna_decimal", |a, b| order(Decimal::parse_stored, a, b)),
+    (ColumnType::Timestamp, "laterna_timestamp", |a, b| order(parse_timestamp, a, b)),
+    (ColumnType::Date, "laterna_date", |a, b| order(parse_date, a, b)),
+];
+
+/// What cannot be read, because another program wrote it, comes first.
+fn order<T: Ord>(parse: impl Fn(&str) -> Result<T, ValueError>, a: &str, b: &str) -> Ordering {
+    match (parse(a), parse(b)) {
+        (Ok(a), Ok(b)) => a.cmp(&b),
+        (Err(_), Ok(_)) => Ordering::Less,
+        (Ok(_), Err(_)) => Ordering::Greater,
+        (Err(_), Err(_)) => a.cmp(b),
+    }
 }
 
 /// A condition for `count` keys of `length` leading key columns.
