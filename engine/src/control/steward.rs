@@ -12,8 +12,10 @@ use tokio::sync::{oneshot, watch};
 
 use super::plan::can_take_over;
 use super::{Control, RunnerKey, Supervised, engine, sandbox_threads};
+use crate::change::Schema;
 use crate::checkpoint::Generation;
 use crate::config::SourceKind;
+use crate::error::ErrorKind;
 use crate::plugin::Plugin;
 use crate::runner::{MakeSource, Pace, Parts, ProjectionStatus, Runner, State};
 use crate::sink::{Desired, GenerationRecord, GenerationState, Order, RebuildState, Registry, Sink};
@@ -21,6 +23,9 @@ use crate::source::{FileSource, KafkaSource, Source};
 
 /// How often it goes round without being woken.
 const ROUND: Duration = Duration::from_secs(1);
+
+/// How long an index that could not be made is left alone before the next try.
+const FINISH_PAUSE: Duration = Duration::from_secs(10);
 
 /// Event bytes in one commit, at most about; what waits for a commit is bounded by as much again.
 const BATCH_BYTES_MAX: usize = 16 << 20;
@@ -209,6 +214,11 @@ impl Control {
         }
         if let Some(runner) = &running.runner {
             if reloads {
+                if wish.pace == Pace::Live
+                    && running.plugin.schema().descriptor.tables != plugin.schema().descriptor.tables
+                {
+                    self.finish_tables(sink, key, plugin.schema());
+                }
                 let answer = runner.reload(Arc::clone(&plugin), wish.file.clone());
                 running.reloading = Some((plugin, answer));
             }
@@ -232,6 +242,9 @@ impl Control {
         tracing::info!(projection, generation = number, digest = &wish.digest[..12], pace = ?wish.pace, "starting");
         let settings = self.settings(projection);
         let bulk = wish.pace == Pace::Bulk;
+        if !bulk {
+            self.finish_tables(sink, key, plugin.schema());
+        }
         // All that it spawns goes where it is started.
         let _in_background = bulk.then(|| self.shared.background.handle.enter());
         let runner = Runner::start(Parts {
@@ -253,6 +266,25 @@ impl Control {
         let status = runner.status();
         let running = Running { runner: Some(runner), status, plugin, wish, reloading: None };
         state.runners.insert(key.clone(), running);
+    }
+
+    /// Makes the indexes that the tables lack, because the build declares new ones, or because an engine died over them. Nobody waits for it.
+    fn finish_tables(&self, sink: &Arc<dyn Sink>, (projection, number): &RunnerKey, schema: &Arc<Schema>) {
+        let (sink, schema) = (Arc::clone(sink), Arc::clone(schema));
+        let of = Generation { projection: projection.clone(), number: *number };
+        tokio::spawn(
+            async move {
+                while let Err(error) = sink.finish_tables(&of, &schema).await {
+                    if error.kind != ErrorKind::Transient {
+                        tracing::error!(generation = %of, code = error.code, reason = error.message, "an index can't be made");
+                        return;
+                    }
+                    tracing::warn!(generation = %of, %error, "an index is lacking; it is made later");
+                    tokio::time::sleep(FINISH_PAUSE).await;
+                }
+            }
+            .boxed(),
+        );
     }
 
     /// Lets a runner leave.

@@ -288,20 +288,10 @@ impl Sink for PostgresSink {
             let done = self.in_transaction(BEGIN, tried, move |tx| {
                 Box::pin(async move {
                     tx.begin_order(work.0.projection()).await?;
-                    let done = orders::carry_out(tx, &work.0, &work.1).await?;
-                    Ok((done, tx.lacks_index()))
+                    orders::carry_out(tx, &work.0, &work.1).await
                 })
             });
-            let (done, lacks_index) = done.await?;
-            if let Order::Deploy { schema, generation, .. } = order
-                && lacks_index
-            {
-                let of = Generation { projection: schema.descriptor.name.clone(), number: *generation };
-                if let Err(error) = self.finish_tables(&of, schema).await {
-                    tracing::warn!(generation = %of, %error, "an index is lacking: it is made when the tables are finished again");
-                }
-            }
-            Ok(done)
+            done.await
         })
     }
 

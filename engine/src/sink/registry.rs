@@ -321,7 +321,7 @@ pub enum Order {
     },
     /// Another build writes a generation from now on, without a rebuild. Adds the nullable columns, tables and indexes that `schema` has
     /// and the generation has not, and points the views of a live one at them. Refused: `generation_gone`, `not_additive`, `readers` (try again soon),
-    /// `name_taken`. PostgreSQL makes the indexes after the transaction; [`crate::sink::Sink::finish_tables`] makes up for one that is lacking.
+    /// `name_taken`. In PostgreSQL the new indexes are left to [`crate::sink::Sink::finish_tables`].
     Deploy {
         /// What the plugin describes.
         schema: Arc<Schema>,

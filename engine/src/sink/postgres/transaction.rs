@@ -36,24 +36,17 @@ pub(super) struct PostgresTransaction<'c> {
     tried: String,
     /// When the first lock that keeps readers waiting was asked for.
     held: Option<Instant>,
-    /// Whether an index was declared that is to be made once the transaction has ended.
-    lacks_index: bool,
 }
 
 impl<'c> PostgresTransaction<'c> {
     /// `tried` says what is attempted, for messages.
     pub(super) fn new(connection: &'c mut PgConnection, tried: &str) -> Self {
-        Self { connection, tried: tried.to_owned(), held: None, lacks_index: false }
+        Self { connection, tried: tried.to_owned(), held: None }
     }
 
     /// Begins an order: the projection's records are for it alone.
     pub(super) async fn begin_order(&mut self, projection: &str) -> Result<(), SinkError> {
         catalog::lock(self.connection, projection).await.map_err(|failure| self.error(failure))
-    }
-
-    /// Whether an index is to be made once the transaction has ended: no reader is to wait for that.
-    pub(super) fn lacks_index(&self) -> bool {
-        self.lacks_index
     }
 
     pub(super) fn connection(&mut self) -> &mut PgConnection {
@@ -169,8 +162,6 @@ impl<'c> PostgresTransaction<'c> {
         live: bool,
     ) -> Result<(), OrderError> {
         let namespace = namespace(generation);
-        let is_index = |difference: &Difference| matches!(difference, Difference::IndexAdded { .. });
-        self.lacks_index = changes.iter().any(|change| change.differences.iter().any(is_index));
         let declared = |name: &str| schema.descriptor.tables.iter().find(|table| table.name == name);
         // What locks nobody out comes first.
         for change in changes {

@@ -351,6 +351,29 @@ async fn a_bulk_load_makes_keys_when_it_needs_them() {
     bench.database.drop().await;
 }
 
+/// Several engines make what a generation lacks at once: all of it is there in the end, and none of them fails for the others' sake.
+#[tokio::test]
+async fn tables_are_finished_by_one_engine_at_a_time() {
+    let bench = Bench::new(|_| {}).await;
+    let mut admin = bench.database.connection().await;
+    done(&bench.sink, begin(&bench.schema)).await;
+    let filled = Generation { projection: "shop".into(), number: 2 };
+    // As CREATE INDEX CONCURRENTLY leaves it behind when it is ended.
+    let index = crate::sink::sql::index_name("wide", &bench.schema.descriptor.tables[WIDE].indexes[0]);
+    run(&mut admin, &format!("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'shop_g1.{index}'::regclass"))
+        .await;
+    for generation in [&filled, &bench.generation] {
+        let at_once = (0..4).map(|_| bench.sink.finish_tables(generation, &bench.schema));
+        for end in futures_util::future::join_all(at_once).await {
+            end.unwrap_or_else(|error| panic!("{generation}: {error}"));
+        }
+    }
+    assert_eq!((indexes(&mut admin, "shop_g1").await, indexes(&mut admin, "shop_g2").await), (2, 2));
+    let unfinished = sqlx::query("SELECT count(*) FROM pg_index WHERE NOT indisvalid").fetch_one(&mut admin).await;
+    assert_eq!(unfinished.unwrap().get::<i64, _>(0), 0);
+    bench.database.drop().await;
+}
+
 /// Two that fill one generation at once, with keys in common: nothing is doubled, whoever comes first.
 #[tokio::test]
 async fn bulk_loads_side_by_side_keep_the_rows_right() {
