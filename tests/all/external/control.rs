@@ -216,7 +216,7 @@ async fn when_the_engine_at_a_rebuild_dies_the_other_one_takes_it_over() {
     let stage = Stage::new(4).await;
     let home = stage.home(&["counter_indexed", "ledger"]);
     let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
-    let load = stage.load("one of two dies, load", 800);
+    let load = stage.load("one of two dies, load", 200);
     let mut engines = [home.start(), home.start()];
     let [first, second] = &mut engines;
     progress(&mut observers, 3, &mut [first, second]);
@@ -265,7 +265,7 @@ async fn when_the_engine_at_a_rebuild_dies_the_other_one_takes_it_over() {
 async fn dies_at_each_step(is_ours: impl Fn(&str) -> bool) {
     for (operation, points) in CRASHES.into_iter().filter(|(operation, _)| is_ours(operation)) {
         let mut stage = Stage::new(2).await;
-        let load = stage.load("crash points, load", 200);
+        let load = stage.load("crash points, load", 50);
         goes_on_or_is_undone(&mut stage, operation, points).await;
         load.stop();
     }
@@ -284,7 +284,7 @@ async fn whatever_else_the_engine_dies_at_goes_on_or_is_undone() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_projection_that_is_made_or_dropped_when_the_engine_dies_is_made_or_dropped() {
     let mut stage = Stage::new(2).await;
-    let load = stage.load("crash points, first and last, load", 200);
+    let load = stage.load("crash points, first and last, load", 50);
     is_made_or_dropped(&mut stage).await;
     load.stop();
 }
