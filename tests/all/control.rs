@@ -14,9 +14,10 @@ use laterna_tests::sql::Reader;
 use laterna_tests::wait::{self, PATIENCE};
 use serde_json::{Value, json};
 
+use crate::crashes::{
+    CRASHES, PROJECTION, Place, goes_on_or_is_undone, is_made_or_dropped, live_digest, wait_generation,
+};
 use crate::workload::spread;
-
-const PROJECTION: &str = "/api/v1/projections/counter";
 
 /// A folder of events that somebody writes to, and a database file.
 struct Stage {
@@ -41,19 +42,11 @@ impl Stage {
         FileLog::new(&self.folder.path().join("events"), TOPIC)
     }
 
-    fn home(&self, guests: &[&str]) -> Home {
-        Home::new(From::Files(self.folder.path().join("events")), &self.url(), guests)
-    }
-
     fn send(&mut self, count: u64) {
         let mut draft = spread(2);
         let some: Vec<Draft> = (self.sent..self.sent + count).map(|at| draft(at, &mut self.random)).collect();
         self.sender.send(&some);
         self.sent += count;
-    }
-
-    fn observe(&self) -> Observer {
-        Observer::start(&self.url(), COUNTER, self.log())
     }
 
     /// Every event is applied once, as the oracle folds them.
@@ -62,8 +55,24 @@ impl Stage {
     }
 }
 
-fn live_digest(status: &Value) -> String {
-    status["plugin_digest"].as_str().unwrap_or_default().to_owned()
+impl Place for Stage {
+    fn home(&self, guests: &[&str]) -> Home {
+        Home::new(From::Files(self.folder.path().join("events")), &self.url(), guests)
+    }
+
+    fn observe(&self) -> Observer {
+        Observer::start(&self.url(), COUNTER, self.log())
+    }
+
+    async fn goes_on(&mut self) {
+        self.send(50);
+        self.settled(COUNTER).await;
+    }
+
+    async fn stored(&self) -> Vec<String> {
+        let names = "SELECT name FROM sqlite_schema WHERE name LIKE '%counts%'";
+        sqlx::query_scalar(names).fetch_all(&mut connect(&self.url()).await).await.unwrap()
+    }
 }
 
 /// Waits until another build than `before` runs.
@@ -71,10 +80,6 @@ fn wait_other_build(engine: &mut Engine, before: &str) -> String {
     live_digest(
         &engine.wait_projection("counter", "another build", |s| live_digest(s) != before && !live_digest(s).is_empty()),
     )
-}
-
-fn wait_generation(engine: &mut Engine, number: u64) -> Value {
-    engine.wait_projection("counter", &format!("on generation {number}"), |status| status["generation"] == number)
 }
 
 fn rebuild_state(engine: &mut Engine, state: &str) -> Value {
@@ -166,11 +171,7 @@ async fn a_file_that_goes_stops_its_projection_and_its_tables_stay() {
     home.take_out("counter.wasm");
     engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
     engine.ask("DELETE", PROJECTION, None);
-    let mut connection = connect(&stage.url()).await;
-    let left: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name LIKE '%counts%'")
-        .fetch_all(&mut connection)
-        .await
-        .unwrap();
+    let left = stage.stored().await;
     assert!(left.is_empty(), "{left:?}");
 }
 
@@ -708,102 +709,14 @@ async fn a_paused_projection_can_be_rolled_back() {
     }
 }
 
-/// Where a test ends the process, and what is under way then.
-const CRASHES: [(&str, &str); 16] = [
-    ("build-stored", "reload"),
-    ("deployed", "reload"),
-    ("build-stored", "revision"),
-    ("rebuild-build-stored", "revision"),
-    ("rebuild-begun", "revision"),
-    ("rebuild-filled", "revision"),
-    ("rebuild-moved:1", "revision"),
-    ("rebuild-indexed", "revision"),
-    ("rebuild-moved:2", "revision"),
-    ("rebuild-caught-up", "revision"),
-    ("rebuild-moved:3", "revision"),
-    ("before-swap", "revision"),
-    ("after-swap", "revision"),
-    ("collected", "revision"),
-    ("rebuild-cancelled", "cancel"),
-    ("rolled-back", "rollback"),
-];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_projection_that_is_made_or_dropped_when_the_engine_dies_is_made_or_dropped() {
-    let mut stage = Stage::new("crash points, first and last");
-    stage.send(200);
-    let home = stage.home(&[]);
-    let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", "created")]);
-    home.drop_in("counter");
-    engine.wait_end(PATIENCE);
-    let mut engine = home.start();
-    stage.settled(COUNTER).await;
-    home.take_out("counter.wasm");
-    engine.wait_projection("counter", "stopped", |s| s["state"] == "stopped");
-    for point in ["drop-stopped", "dropped"] {
-        engine.kill();
-        engine = home.start_with(&[("LATERNA_CRASH_POINT", point)]);
-        engine.wait_projection("counter", "still stopped", |s| s["state"] == "stopped");
-        // It dies before it answers.
-        drop(engine.request("DELETE", PROJECTION, None));
-        engine.wait_end(PATIENCE);
-        engine = home.start();
-        let mut connection = connect(&stage.url()).await;
-        let left: Vec<String> = sqlx::query_scalar("SELECT name FROM sqlite_schema WHERE name LIKE '%counts%'")
-            .fetch_all(&mut connection)
-            .await
-            .unwrap();
-        assert_eq!(left.is_empty(), point == "dropped", "{point}: {left:?}");
-    }
-    home.drop_in("counter");
-    stage.settled(COUNTER).await;
+    is_made_or_dropped(&mut Stage::new("crash points, first and last")).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_step_the_engine_dies_at_it_goes_on_or_is_undone() {
-    for (at, (point, operation)) in CRASHES.into_iter().enumerate() {
-        let mut stage = Stage::new("crash points");
-        stage.send(200);
-        let keep = if operation == "rollback" { "1h" } else { "1s" };
-        let home = stage.home(&["counter"]).with("defaults", format!("\"rebuild.keep\" = \"{keep}\""));
-        let mut engine = home.start();
-        stage.settled(COUNTER).await;
-        if operation == "rollback" {
-            home.drop_in_build("counter_r2", "counter.wasm", 1);
-            wait_generation(&mut engine, 2);
-        }
-        engine.kill();
-        let mut engine = home.start_with(&[("LATERNA_CRASH_POINT", point)]);
-        engine.wait_projection("counter", "idle", |s| s["state"] == "idle");
-        match operation {
-            "reload" => home.drop_in_build("counter", "counter.wasm", 1),
-            "revision" => home.drop_in_build("counter_r2", "counter.wasm", 1),
-            "rollback" => drop(engine.request("POST", &format!("{PROJECTION}/rollback"), None)),
-            _ => {
-                let slow = json!({ "max_rate": 10, "switch": "manual" });
-                let begun = engine.ask("POST", &format!("{PROJECTION}/rebuilds"), Some(&slow));
-                // It dies before it answers.
-                drop(engine.request("DELETE", &format!("/api/v1/rebuilds/{}", begun["id"].as_str().unwrap()), None));
-            }
-        }
-        let status = engine.wait_end(PATIENCE);
-        assert!(status.code().is_none(), "{point}: {status:?}\n{}", engine.tail());
-        stage.send(50);
-        let mut engine = home.start();
-        stage.settled(COUNTER).await;
-        let (generation, kept) = match operation {
-            "revision" => (2, 1),
-            "rollback" => (1, 2),
-            _ => (1, 1),
-        };
-        let done = engine.wait_projection("counter", &format!("through {operation} after {point} ({at})"), |status| {
-            status["generation"] == generation && status["generations"].as_array().is_some_and(|g| g.len() == kept)
-        });
-        if operation == "reload" {
-            engine.wait_projection("counter", "on the new build", |s| s["plan"].is_null() && s["state"] == "idle");
-        }
-        stage.send(50);
-        stage.settled(COUNTER).await;
-        drop(done);
+    for (operation, points) in CRASHES {
+        goes_on_or_is_undone(&mut Stage::new("crash points"), operation, points).await;
     }
 }

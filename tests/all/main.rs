@@ -7,6 +7,8 @@ mod author;
 mod command_line;
 #[cfg(feature = "blackbox")]
 mod control;
+#[cfg(feature = "blackbox")]
+mod crashes;
 #[cfg(feature = "external")]
 mod external;
 #[cfg(feature = "blackbox")]

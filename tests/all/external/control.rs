@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, Connection as _, PgConnection};
 
 use super::stage::{Stage, finish, progress};
+use crate::crashes::{CRASHES, goes_on_or_is_undone, is_made_or_dropped, wait_crash};
 use crate::workload::mixed;
 
 fn rebuilds(projection: &str) -> String {
@@ -369,6 +370,84 @@ async fn a_rebuild_fails_where_retention_takes_its_beginning_before_it_is_read()
     assert!(status["rebuild"]["reason"].as_str().is_some_and(|why| why.contains("[0, 50)")), "{status}");
     assert_eq!(status["generation"], 1, "{status}");
     assert_eq!(stage.snapshot(LEDGER).await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_engine_at_a_rebuild_dies_the_other_one_takes_it_over() {
+    let stage = Stage::new(4).await;
+    let home = stage.home(&["counter_indexed", "ledger"]);
+    let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
+    let load = stage.load("one of two dies, load", 200);
+    let mut engines = [home.start(), home.start()];
+    let [first, second] = &mut engines;
+    progress(&mut observers, 3, &mut [first, second]);
+    // Enough for a fill of some seconds.
+    let sender = tokio::task::block_in_place(|| Sender::new(&stage.bootstrap(), TOPIC));
+    let mut random = Random::from_environment("one of two dies, backlog");
+    tokio::task::block_in_place(|| {
+        (0..5_000).for_each(|number| sender.send(&mixed(number, &mut random)));
+        sender.flush();
+    });
+    engines[0].ask("POST", &rebuilds("counter"), Some(&json!({ "max_rate": 1_000 })));
+    let at = wait::until("one that fills", PATIENCE, || {
+        let rebuilds: Vec<Value> =
+            engines.iter().filter_map(|engine| Some(engine.projection("counter").ok()?["rebuild"].clone())).collect();
+        let fills = |rebuild: &Value| {
+            rebuild["rate_per_second"].as_f64() > Some(0.0) && rebuild["progress_ratio"].as_f64() > Some(0.1)
+        };
+        rebuilds.iter().position(fills).ok_or_else(|| format!("{rebuilds:?}"))
+    });
+    let [first, second] = engines;
+    let (mut dying, mut other) = if at == 0 { (first, second) } else { (second, first) };
+    dying.kill();
+    let left = other.projection("counter").unwrap()["rebuild"].clone();
+    assert_eq!(left["state"], "filling", "killed too late to say anything: {left}");
+    other.wait_projection("counter", "on generation 2", |status| status["generation"] == 2);
+    progress(&mut observers, 3, &mut [&mut other]);
+    // Again, right before the swap: a reader in a transaction holds it up, so that the one that is to die comes there for sure.
+    let mut dying = home.start_with(&[("LATERNA_CRASH_POINT", "before-swap")]);
+    progress(&mut observers, 3, &mut [&mut dying, &mut other]);
+    let mut sitting = PgConnection::connect(&stage.url()).await.unwrap();
+    sqlx::raw_sql("BEGIN; SELECT count(*) FROM counter.counts").execute(&mut sitting).await.unwrap();
+    other.ask("POST", &rebuilds("counter"), Some(&json!({})));
+    wait_crash(&mut dying, "before-swap");
+    progress(&mut observers, 3, &mut [&mut other]);
+    let status = other.projection("counter").unwrap();
+    assert_eq!((&status["generation"], &status["rebuild"]["state"]), (&json!(2), &json!("switching")), "{status}");
+    sqlx::raw_sql("COMMIT").execute(&mut sitting).await.unwrap();
+    other.wait_projection("counter", "on generation 3", |status| status["generation"] == 3);
+    progress(&mut observers, 3, &mut [&mut other]);
+    let acknowledged = load.stop();
+    stage.settle(&[COUNTER, LEDGER], &acknowledged).await;
+    finish(observers);
+}
+
+/// Each step of one operation, or of several, one after the other.
+async fn dies_at_each_step(is_ours: impl Fn(&str) -> bool) {
+    for (operation, points) in CRASHES.into_iter().filter(|(operation, _)| is_ours(operation)) {
+        let mut stage = Stage::new(2).await;
+        let load = stage.load("crash points, load", 50);
+        goes_on_or_is_undone(&mut stage, operation, points).await;
+        load.stop();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_step_of_a_rebuild_the_engine_dies_at_it_goes_on() {
+    dies_at_each_step(|operation| operation == "revision").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_else_the_engine_dies_at_goes_on_or_is_undone() {
+    dies_at_each_step(|operation| operation != "revision").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_projection_that_is_made_or_dropped_when_the_engine_dies_is_made_or_dropped() {
+    let mut stage = Stage::new(2).await;
+    let load = stage.load("crash points, first and last, load", 50);
+    is_made_or_dropped(&mut stage).await;
+    load.stop();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,12 +4,14 @@ use laterna_tests::engine::{Engine, From, Home};
 use laterna_tests::kafka_log::{KafkaLog, create_topic};
 use laterna_tests::load::Load;
 use laterna_tests::observer::Observer;
-use laterna_tests::oracle::{self, Projection, TOPIC};
+use laterna_tests::oracle::{self, COUNTER, Projection, TOPIC};
 use laterna_tests::random::Random;
 use laterna_tests::services::{Kafka, Lease, Postgres, create_database, unique, url};
 use laterna_tests::sql::{Reader, Snapshot};
 use laterna_tests::wait::{self, PATIENCE};
+use sqlx::{Connection as _, PgConnection};
 
+use crate::crashes::Place;
 use crate::workload::mixed;
 
 pub(crate) struct Stage {
@@ -87,10 +89,31 @@ impl Stage {
 
     /// One statement of ours against the database.
     pub(crate) async fn execute(&self, sql: &str) {
-        use sqlx::Connection;
-        let mut connection = sqlx::PgConnection::connect(&self.url()).await.unwrap();
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
         sqlx::raw_sql(sqlx::AssertSqlSafe(sql.to_owned())).execute(&mut connection).await.unwrap();
         connection.close().await.unwrap();
+    }
+}
+
+/// Under a load of its own: events come all the time.
+impl Place for Stage {
+    fn home(&self, guests: &[&str]) -> Home {
+        Stage::home(self, guests)
+    }
+
+    fn observe(&self) -> Observer {
+        Stage::observe(self, COUNTER)
+    }
+
+    async fn goes_on(&mut self) {
+        self.settle(&[COUNTER], &[]).await;
+    }
+
+    async fn stored(&self) -> Vec<String> {
+        let names = "SELECT relname::text FROM pg_class LEFT JOIN pg_index ON indexrelid = pg_class.oid \
+                     WHERE relname LIKE '%counts%' AND coalesce(indisvalid, true)";
+        let mut connection = PgConnection::connect(&self.url()).await.unwrap();
+        sqlx::query_scalar(names).fetch_all(&mut connection).await.unwrap()
     }
 }
 
