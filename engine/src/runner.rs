@@ -12,6 +12,7 @@
 
 mod bounds;
 mod halts;
+mod lane;
 mod machine;
 mod status;
 
@@ -23,7 +24,7 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::change::{Change, ChangeSet, Schema};
+use crate::change::{Change, Schema};
 use crate::checkpoint::{Advance, Checkpoint, Generation, LogBounds};
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, EventBatch, TopicPartition};
@@ -31,10 +32,12 @@ use crate::format::Decoder;
 use crate::plugin::{Applied, Plugin};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
+use crate::trace::{Answered, Origin, Spans, Tracer};
 
 use bounds::{Allowance, is_enough, limits};
-use halts::{ApplyError, Fault, change_halt, internal_error, sink_failure};
-use machine::{Action, ChunkId, CommitFailure, Failure, Input, Machine, Taken, Wait};
+use halts::{ApplyError, Fault, commit_failure, internal_error, sink_failure};
+use lane::{Batch, Lane};
+use machine::{Action, ChunkId, CommitFailure, Input, Machine, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
 /// How often an idle loop looks at ends and publishes its status.
@@ -74,6 +77,8 @@ pub struct Parts {
     pub rate_max: Option<u32>,
     /// Whether it begins paused.
     pub paused: bool,
+    /// Where spans of its commits go, if anywhere.
+    pub tracer: Option<Tracer>,
 }
 
 /// How a generation is filled.
@@ -160,7 +165,7 @@ impl Runner {
 enum Message {
     Claimed(u64, Result<Vec<Checkpoint>, SinkError>),
     Applied(ChunkId, Result<(Vec<Vec<Change>>, Option<Fault>), ApplyError>, Duration),
-    Committed(usize, Box<dyn Writer>, Box<ChangeSet>, Result<(), CommitError>, Duration),
+    Committed(usize, Box<dyn Writer>, Box<Batch>, Result<(), CommitError>, Duration),
     Reread(usize, Result<Vec<Checkpoint>, SinkError>),
     Retry(Wait),
 }
@@ -169,21 +174,8 @@ struct ChunkData {
     batch: Arc<EventBatch>,
     changes: Vec<Vec<Change>>,
     fault: Option<Fault>,
-}
-
-struct Lane {
-    /// Away while it commits.
-    writer: Option<Box<dyn Writer>>,
-    open: ChangeSet,
-    open_events: usize,
-    /// Changes that were folded into it.
-    open_changes: usize,
-    /// Being committed, or to be committed again; away while it is.
-    under_way: Option<Box<ChangeSet>>,
-    under_way_events: usize,
-    /// Timestamps of the events under way, one a chunk, for the latency histogram.
-    open_timestamps: Vec<i64>,
-    under_way_timestamps: Vec<i64>,
+    /// When it was taken, where spans are made.
+    taken: Option<SystemTime>,
 }
 
 struct Shell {
@@ -210,6 +202,9 @@ struct Shell {
     holding: Option<oneshot::Sender<()>>,
     pace: Pace,
     allowance: Option<Allowance>,
+    spans: Option<Spans>,
+    /// Where the event comes from that the projection is about to halt at.
+    fault: Option<(HaltAt, Origin)>,
     report: Report,
 }
 
@@ -239,24 +234,19 @@ async fn run(
     let schema = Arc::clone(parts.plugin.schema());
     let limits = limits(&parts, &schema);
     let generation = parts.generation.clone();
+    let spans = parts.tracer.as_ref().map(|tracer| tracer.spans(&generation, parts.pace == Pace::Bulk));
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
         Err(error) => {
+            if let Some(spans) = spans {
+                spans.halted(parts.plugin.digest(), &error.halt, &Origin::default());
+            }
             halt_before_start(&publish, error.halt);
             stop.recv().await;
             return;
         }
     };
-    let lane = |_| Lane {
-        writer: Some(writer(&parts.sink, &generation, &parts.plugin, parts.pace)),
-        open: ChangeSet::new(&schema),
-        open_events: 0,
-        open_changes: 0,
-        under_way: None,
-        under_way_events: 0,
-        open_timestamps: Vec::new(),
-        under_way_timestamps: Vec::new(),
-    };
+    let lane = |_| Lane::new(writer(&parts.sink, &generation, &parts.plugin, parts.pace), &schema);
     let (messages, mut inbox) = mpsc::unbounded_channel();
     let mut shell = Shell {
         lanes: (0..limits.writers).map(lane).collect(),
@@ -277,6 +267,8 @@ async fn run(
         holding: None,
         pace: parts.pace,
         allowance: parts.rate_max.map(Allowance::new),
+        spans,
+        fault: None,
         report: Report::new(publish),
     };
     shell.pause(parts.paused);
@@ -394,8 +386,7 @@ impl Shell {
         if let Some((plugin, file)) = self.reload.take() {
             self.schema = Arc::clone(plugin.schema());
             for lane in &mut self.lanes {
-                lane.open = ChangeSet::new(&self.schema);
-                lane.writer = Some(writer(&self.sink, &self.generation, &plugin, self.pace));
+                lane.take_over(writer(&self.sink, &self.generation, &plugin, self.pace), &self.schema);
             }
             for chunk in self.chunks.values_mut() {
                 chunk.changes.clear();
@@ -436,7 +427,9 @@ impl Shell {
                 };
                 self.input(Input::Applied(id, outcome));
             }
-            Message::Committed(lane, writer, set, outcome, took) => self.on_committed(lane, writer, set, outcome, took),
+            Message::Committed(lane, writer, batch, outcome, took) => {
+                self.on_committed(lane, writer, batch, outcome, took);
+            }
             Message::Reread(lane, outcome) => {
                 self.note_sink(outcome.as_ref().err());
                 self.input(Input::Reread(lane, outcome.map_err(|error| sink_failure(&error))));
@@ -454,12 +447,15 @@ impl Shell {
         &mut self,
         lane: usize,
         writer: Box<dyn Writer>,
-        set: Box<ChangeSet>,
+        batch: Box<Batch>,
         outcome: Result<(), CommitError>,
         took: Duration,
     ) {
+        if let Err(error) = &outcome {
+            self.trace(&batch, Some(error));
+        }
         self.lanes[lane].writer = Some(writer);
-        self.lanes[lane].under_way = Some(set);
+        self.lanes[lane].under_way = Some(batch);
         self.report.counters.commit_seconds.observe(took.as_secs_f64());
         let outcome = match outcome {
             Ok(()) => {
@@ -481,56 +477,41 @@ impl Shell {
                 if error.kind == ErrorKind::Transient {
                     self.note_sink(Some(&error));
                 }
-                Err(CommitFailure::Failed(self.commit_failure(lane, &error)))
+                let advances = self.lanes[lane].under_way.as_ref().map_or(&[][..], |batch| &batch.set.advances);
+                Err(CommitFailure::Failed(commit_failure(&error, advances)))
             }
         };
         self.input(Input::Committed(lane, outcome));
         self.after_commit(lane);
     }
 
-    /// The failure of a commit, with the event where it can only be one.
-    fn commit_failure(&self, lane: usize, error: &SinkError) -> Failure {
-        let mut failure = sink_failure(error);
-        let advances = self.lanes[lane].under_way.as_ref().map_or(&[][..], |set| &set.advances);
-        if let [only] = advances
-            && error.kind == ErrorKind::Poison
-        {
-            let TopicPartition { topic, partition } = &only.partition;
-            failure.halt.at =
-                Some(HaltAt { topic: topic.to_string(), partition: *partition, offset: only.expected, key: None });
-        }
-        failure
-    }
-
     /// Counts a set that turned out to be in, once.
     fn after_commit(&mut self, lane: usize) {
-        let Lane { under_way, under_way_events, under_way_timestamps, .. } = &mut self.lanes[lane];
-        let Some(set) = under_way else { return };
+        let Some(batch) = &self.lanes[lane].under_way else { return };
         let known: HashMap<&TopicPartition, i64> = self.machine.checkpoints().collect();
-        if !set.advances.iter().any(|a| known.get(&a.partition).is_some_and(|&next| next >= a.next)) {
+        if !batch.set.advances.iter().any(|a| known.get(&a.partition).is_some_and(|&next| next >= a.next)) {
             return;
         }
-        let now = now_ms();
-        let counters = &mut self.report.counters;
-        if *under_way_events > 0 {
-            self.report.last_event_at_us = Some(now.saturating_mul(1000));
+        let Some(batch) = self.lanes[lane].under_way.take() else { return };
+        if batch.events > 0 {
+            self.report.last_event_at_us = Some(now_ms().saturating_mul(1000));
         }
-        counters.commits += 1;
-        counters.applied += *under_way_events as u64;
-        counters.batch_events.observe(*under_way_events as f64);
-        for timestamp in under_way_timestamps.drain(..).filter(|&t| t >= 0) {
-            counters.latency_seconds.observe((now - timestamp) as f64 / 1000.0);
-        }
-        for stage in &set.stages {
-            for (table, changes) in self.schema.descriptor.tables.iter().zip(&stage.tables) {
-                let count = changes.rows.len() + changes.delete_prefixes.len();
-                if count > 0 {
-                    *counters.rows_written.entry(table.name.clone()).or_default() += count as u64;
-                }
-            }
-        }
-        *under_way = None;
+        batch.count(&self.schema, &mut self.report.counters);
+        self.trace(&batch, None);
         self.report.rate.count(self.report.counters.applied);
+    }
+
+    /// Tells the trace of a commit's answer.
+    fn trace(&self, batch: &Batch, failure: Option<&CommitError>) {
+        let Some(spans) = &self.spans else { return };
+        spans.answered(&Answered {
+            plugin_digest: self.plugin.digest(),
+            origin: &batch.origin,
+            advances: &batch.set.advances,
+            events: batch.events,
+            rows: batch.rows(),
+            failure: failure.map(halts::commit_error),
+        });
     }
 
     fn note_sink(&mut self, error: Option<&SinkError>) {
@@ -593,14 +574,7 @@ impl Shell {
                 self.commit(lane);
             }
             Action::CommitAgain(lane) => self.commit(lane),
-            Action::DiscardSets(lane) => {
-                let lane = &mut self.lanes[lane];
-                lane.open = ChangeSet::new(&self.schema);
-                lane.open_events = 0;
-                lane.open_changes = 0;
-                lane.open_timestamps.clear();
-                lane.under_way = None;
-            }
+            Action::DiscardSets(lane) => self.lanes[lane].discard(&self.schema),
             Action::Reload => self.take_over(),
             Action::Reread(lane) => self.reread(lane),
             Action::BackOff(wait, attempt) => {
@@ -613,6 +587,11 @@ impl Shell {
             }
             Action::Halted(halt) => {
                 tracing::error!(projection = self.generation.projection, %halt, "halted");
+                if let Some(spans) = &self.spans {
+                    let of_halt = |(at, _): &(HaltAt, Origin)| halt.at.as_ref() == Some(at);
+                    let fault = self.fault.take().filter(of_halt).map(|(_, origin)| origin);
+                    spans.halted(self.plugin.digest(), &halt, &fault.unwrap_or_default());
+                }
                 self.report.halt = Some(halt);
                 self.publish();
             }
@@ -655,7 +634,8 @@ impl Shell {
             if let Some(first) = batch.events.first() {
                 self.unapplied.entry(partition.clone()).or_default().push_back((batch.next_offset, first.timestamp_ms));
             }
-            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), fault: None };
+            let taken = self.spans.as_ref().map(|_| SystemTime::now());
+            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), fault: None, taken };
             self.chunks.insert(id, chunk);
         }
         self.machine.input(Input::Taken(id, taken));
@@ -678,56 +658,36 @@ impl Shell {
             self.machine.input(Input::Halt(internal_error(&"a chunk is missing")));
             return;
         };
-        let lane = &mut self.lanes[lane];
-        let EventBatch { partition, events, next_offset } = &*chunk.batch;
-        let mut fault = None;
-        let mut folded = 0;
-        for (event, changes) in events.iter().zip(chunk.changes) {
-            let count = changes.len();
-            if let Err(error) = lane.open.push_event(&self.schema, changes) {
-                fault = Some(change_halt(partition, event, &error.to_string()));
-                *self.report.counters.faults.entry("change").or_default() += 1;
-                break;
+        let (batch, taken) = (Arc::clone(&chunk.batch), chunk.taken);
+        let folded = self.lanes[lane].fold(&self.schema, chunk, self.spans.as_ref());
+        if let Some((name, halt)) = &folded.fault {
+            *self.report.counters.faults.entry(name).or_default() += 1;
+            if let (Some(spans), Some(at), Some(event)) = (&self.spans, &halt.at, batch.events.get(folded.events)) {
+                let mut origin = Origin::default();
+                spans.come(&mut origin, taken, std::slice::from_ref(event));
+                self.fault = Some((at.clone(), origin));
             }
-            lane.open_changes += count;
-            folded += 1;
         }
-        if fault.is_none()
-            && let (Some(reason), Some(event)) = (&chunk.fault, events.get(folded))
-        {
-            *self.report.counters.faults.entry(reason.name()).or_default() += 1;
-            fault = Some(reason.halt(partition, event));
-        }
-        lane.open_events += folded;
-        lane.open_timestamps.extend(events.first().map(|event| event.timestamp_ms));
-        let next_offset = match (&fault, events.get(folded)) {
-            (Some(_), Some(event)) => event.offset,
-            _ => *next_offset,
-        };
-        let full = self.pace == Pace::Bulk && is_enough(lane.open.len(), lane.open_changes);
-        self.machine.input(Input::Folded(id, next_offset, full, fault));
+        let (rows, changes) = self.lanes[lane].size();
+        let full = self.pace == Pace::Bulk && is_enough(rows, changes);
+        let fault = folded.fault.map(|(_, halt)| halt);
+        self.machine.input(Input::Folded(id, folded.next_offset, full, fault));
     }
 
     fn close_set(&mut self, lane: usize, advances: Vec<Advance>) {
         // The answer that closes this set may be the one that says that the set before is in.
         self.after_commit(lane);
-        let lane = &mut self.lanes[lane];
-        let mut set = std::mem::replace(&mut lane.open, ChangeSet::new(&self.schema));
-        set.advances = advances;
-        lane.under_way = Some(Box::new(set));
-        lane.under_way_events = std::mem::take(&mut lane.open_events);
-        lane.open_changes = 0;
-        lane.under_way_timestamps = std::mem::take(&mut lane.open_timestamps);
+        self.lanes[lane].close(&self.schema, advances);
     }
 
     fn commit(&mut self, index: usize) {
         let lane = &mut self.lanes[index];
-        let (Some(mut writer), Some(set)) = (lane.writer.take(), lane.under_way.take()) else { return };
+        let (Some(mut writer), Some(batch)) = (lane.writer.take(), lane.under_way.take()) else { return };
         let messages = self.messages.clone();
         in_background(async move {
             let begun = Instant::now();
-            let outcome = writer.commit(&set).await;
-            messages.send(Message::Committed(index, writer, set, outcome, begun.elapsed())).ok();
+            let outcome = writer.commit(&batch.set).await;
+            messages.send(Message::Committed(index, writer, batch, outcome, begun.elapsed())).ok();
         });
     }
 

@@ -1,11 +1,12 @@
 //! What went wrong, in the words that a person is shown: the kinds of failure of the plugin, the sink and single events as halts with their remedies.
 
 use super::machine::Failure;
+use crate::checkpoint::Advance;
 use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, TopicPartition};
 use crate::format::{FormatError, Undecodable};
 use crate::plugin::{EventFault, EventFaultKind, PluginError};
-use crate::sink::SinkError;
+use crate::sink::{CommitError, SinkError};
 
 pub(super) fn sink_halt(error: &SinkError) -> Halt {
     let remedy = match error.kind {
@@ -19,6 +20,29 @@ pub(super) fn sink_halt(error: &SinkError) -> Halt {
 
 pub(super) fn sink_failure(error: &SinkError) -> Failure {
     Failure { kind: error.kind, halt: sink_halt(error) }
+}
+
+/// The failure of a commit, with the event where it can only be one.
+pub(super) fn commit_failure(error: &SinkError, advances: &[Advance]) -> Failure {
+    let mut failure = sink_failure(error);
+    if let [only] = advances
+        && error.kind == ErrorKind::Poison
+    {
+        let TopicPartition { topic, partition } = &only.partition;
+        failure.halt.at =
+            Some(HaltAt { topic: topic.to_string(), partition: *partition, offset: only.expected, key: None });
+    }
+    failure
+}
+
+/// A commit's failure as a stable name and a sentence.
+pub(super) fn commit_error(error: &CommitError) -> (&'static str, String) {
+    let code = match error {
+        CommitError::Fenced(_) => "fenced",
+        CommitError::Unknown(_) => "commit_unanswered",
+        CommitError::Failed(error) => error.code,
+    };
+    (code, error.to_string())
 }
 
 /// Why a chunk has no outcome.
