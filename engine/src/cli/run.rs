@@ -49,14 +49,17 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
         limit_seconds = limit.as_secs(),
         "stopping: finishing what is under way; a second signal ends at once"
     );
-    if !stop(control, &mut signals, limit).await {
-        return Ok(ExitCode::from(super::FAILURE));
-    }
+    let in_order = stop(control, &mut signals, limit).await;
     let spans_sent = async {
         if let Some(tracer) = tracer {
-            tracer.shutdown(TRACES_STOP_MAX).await;
+            // Not waited for after a second signal.
+            tracer.shutdown(if in_order { TRACES_STOP_MAX } else { Duration::ZERO }).await;
         }
     };
+    if !in_order {
+        spans_sent.await;
+        return Ok(ExitCode::from(super::FAILURE));
+    }
     tokio::join!(server.shutdown(HTTP_STOP_MAX), spans_sent);
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)

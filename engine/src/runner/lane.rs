@@ -2,16 +2,15 @@
 //! committed again. Invariants: chunks fold in the order in which they are handed over; what stands behind a fault is not folded; what
 //! is told of a set (events, latency, its span) stays with it until its commit is known to be in.
 
-use super::halts::{Fault, change_halt};
+use super::halts::change_halt;
+use super::status::Counters;
 use super::{ChunkData, now_ms};
-use crate::change::{ChangeSet, Schema};
+use crate::change::{ChangeSet, Schema, TableChanges};
 use crate::checkpoint::Advance;
 use crate::error::Halt;
 use crate::event::EventBatch;
 use crate::sink::Writer;
 use crate::trace::{Origin, Spans};
-
-use super::status::Counters;
 
 pub(super) struct Lane {
     /// Away while it commits.
@@ -53,9 +52,8 @@ impl Batch {
     fn operations(&self) -> impl Iterator<Item = (usize, usize)> {
         let stages = self.set.stages.iter();
         stages.flat_map(|stage| {
-            let counted = |(table, changes): (usize, &crate::change::TableChanges)| {
-                (table, changes.rows.len() + changes.delete_prefixes.len())
-            };
+            let counted =
+                |(table, changes): (usize, &TableChanges)| (table, changes.rows.len() + changes.delete_prefixes.len());
             stage.tables.iter().enumerate().map(counted)
         })
     }
@@ -110,7 +108,7 @@ impl Lane {
         if fault.is_none()
             && let (Some(reason), Some(event)) = (&chunk.fault, events.get(folded))
         {
-            fault = Some((Fault::name(reason), reason.halt(partition, event)));
+            fault = Some((reason.name(), reason.halt(partition, event)));
         }
         open.events += folded;
         open.timestamps.extend(events.first().map(|event| event.timestamp_ms));
