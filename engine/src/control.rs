@@ -35,6 +35,7 @@ use crate::plugin::{Host, HostSettings, Limits, Plugin, PluginError, lower_prior
 use crate::runner::{ProjectionStatus, State};
 use crate::sink::{PostgresSettings, PostgresSink, Registry, Sink, SinkError, SqliteSettings, SqliteSink};
 use crate::source::{FileSettings, KafkaSettings, check_properties};
+use crate::trace::Tracer;
 
 use folder::DiskFile;
 use journal::Journal;
@@ -56,6 +57,7 @@ struct Shared {
     host: Host,
     /// None where none is configured.
     schema_registry: Option<Arc<SchemaRegistry>>,
+    tracer: Option<Tracer>,
     /// None until the database has answered for the first time.
     sink: watch_channel::Sender<Option<Arc<dyn Sink>>>,
     state: Mutex<Supervised>,
@@ -155,12 +157,12 @@ pub struct StartError {
 }
 
 impl Control {
-    /// Starts the engine: opens the database, watches `plugins_dir`, and runs what the two say.
+    /// Starts the engine: opens the database, watches `plugins_dir`, and runs what the two say. Commits are traced where there is a `tracer`.
     ///
     /// # Errors
     /// The database refuses (wrong password, newer schema, locked by another process) or the folder is missing. A database or
     /// broker that does not answer yet is no error: it is waited for.
-    pub async fn start(config: Config) -> Result<Self, StartError> {
+    pub async fn start(config: Config, tracer: Option<Tracer>) -> Result<Self, StartError> {
         if config.source == SourceKind::Kafka {
             check_properties(config.kafka.properties.keys().map(String::as_str))
                 .map_err(|refused| StartError { message: refused.join("\n") })?;
@@ -181,6 +183,7 @@ impl Control {
                 config,
                 host,
                 schema_registry,
+                tracer,
                 sink: watch_channel::Sender::new(None),
                 state: Mutex::default(),
                 settled: watch_channel::Sender::new(false),

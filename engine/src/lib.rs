@@ -4,7 +4,7 @@
 //! To follow one event, read in this order: [`runner`] (what happens next), [`source`] (where it comes from),
 //! [`mod@format`] (what its bytes mean), [`plugin`] (what it means), [`change`] (how changes fold), [`sink`] (how rows and checkpoint are written).
 //! Around them: [`event`] and [`checkpoint`] are the vocabulary, [`error`] says what must happen next, [`config`] holds every
-//! option, [`control`] starts and stops projections, [`http`] shows them, [`cli`] is the command `laterna`.
+//! option, [`control`] starts and stops projections, [`http`] shows them, [`trace`] tells others, [`cli`] is the command `laterna`.
 
 // The command line names the library as every user of it does.
 extern crate self as laterna;
@@ -24,3 +24,4 @@ pub mod plugin;
 pub mod runner;
 pub mod sink;
 pub mod source;
+pub mod trace;

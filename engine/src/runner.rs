@@ -13,6 +13,7 @@
 mod bounds;
 mod commits;
 mod halts;
+mod lane;
 mod machine;
 mod status;
 
@@ -24,18 +25,19 @@ use futures_util::FutureExt as _;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 
-use crate::change::{Change, ChangeSet, Schema};
+use crate::change::{Change, Schema};
 use crate::checkpoint::{Checkpoint, Generation, LogBounds};
-use crate::error::{ErrorKind, Halt};
+use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, EventBatch, TopicPartition};
 use crate::format::Decoder;
 use crate::plugin::{APPLIED_BYTES_MAX, Applied, Plugin};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
+use crate::trace::{Answered, Origin, Spans, Tracer};
 
 use bounds::{Allowance, is_enough, is_heavy, limits};
-use commits::Lane;
-use halts::{ApplyError, Fault, change_halt, internal_error, sink_failure};
+use halts::{ApplyError, Fault, internal_error, sink_failure};
+use lane::{Batch, Lane, Size};
 use machine::{Action, ChunkId, Input, Machine, Returned, Taken, Wait};
 pub use status::{Counters, Histogram, PartitionStatus, ProjectionStatus, State};
 
@@ -76,6 +78,8 @@ pub struct Parts {
     pub rate_max: Option<u32>,
     /// Whether it begins paused.
     pub paused: bool,
+    /// Where spans of its commits go, if anywhere.
+    pub tracer: Option<Tracer>,
 }
 
 /// How a generation is filled.
@@ -162,7 +166,7 @@ impl Runner {
 enum Message {
     Claimed(u64, Result<Vec<Checkpoint>, SinkError>),
     Applied(ChunkId, Result<Changes, ApplyError>, Duration),
-    Committed(usize, Box<dyn Writer>, Box<ChangeSet>, Result<(), CommitError>, Duration),
+    Committed(usize, Box<dyn Writer>, Box<Batch>, Result<(), CommitError>, Duration),
     Reread(usize, Result<Vec<Checkpoint>, SinkError>),
     Looked(u64, Result<Vec<Checkpoint>, SinkError>),
     Retry(Wait),
@@ -181,6 +185,8 @@ struct ChunkData {
     /// What the changes take.
     bytes: usize,
     fault: Option<Fault>,
+    /// When it was taken, where spans are made.
+    taken: Option<SystemTime>,
 }
 
 struct Shell {
@@ -208,6 +214,9 @@ struct Shell {
     holding: Option<oneshot::Sender<()>>,
     pace: Pace,
     allowance: Option<Allowance>,
+    spans: Option<Spans>,
+    /// Where the event comes from that the projection is about to halt at.
+    fault: Option<(HaltAt, Origin)>,
     report: Report,
 }
 
@@ -238,9 +247,13 @@ async fn run(
     let schema = Arc::clone(parts.plugin.schema());
     let limits = limits(&parts, &schema);
     let generation = parts.generation.clone();
+    let spans = parts.tracer.as_ref().map(|tracer| tracer.spans(&generation, parts.pace == Pace::Bulk));
     let source = match (parts.make_source)(&generation) {
         Ok(source) => source,
         Err(error) => {
+            if let Some(spans) = spans {
+                spans.halted(parts.plugin.digest(), &error.halt, &Origin::default());
+            }
             halt_before_start(&publish, error.halt);
             stop.recv().await;
             return;
@@ -267,6 +280,8 @@ async fn run(
         holding: None,
         pace: parts.pace,
         allowance: parts.rate_max.map(Allowance::new),
+        spans,
+        fault: None,
         report: Report::new(publish),
     };
     shell.pause(parts.paused);
@@ -387,8 +402,7 @@ impl Shell {
         if let Some((plugin, file)) = self.reload.take() {
             self.schema = Arc::clone(plugin.schema());
             for lane in &mut self.lanes {
-                lane.open = ChangeSet::new(&self.schema);
-                lane.writer = Some(writer(&self.sink, &self.generation, &plugin, self.pace));
+                lane.take_over(writer(&self.sink, &self.generation, &plugin, self.pace), &self.schema);
             }
             for chunk in self.chunks.values_mut() {
                 chunk.changes.clear();
@@ -423,7 +437,9 @@ impl Shell {
                 };
                 self.input(Input::Applied(id, outcome));
             }
-            Message::Committed(lane, writer, set, outcome, took) => self.on_committed(lane, writer, set, outcome, took),
+            Message::Committed(lane, writer, batch, outcome, took) => {
+                self.on_committed(lane, writer, batch, outcome, took);
+            }
             Message::Reread(lane, outcome) => {
                 self.note_sink(outcome.as_ref().err());
                 self.input(Input::Reread(lane, outcome.map_err(|error| sink_failure(&error))));
@@ -521,6 +537,11 @@ impl Shell {
             }
             Action::Halted(halt) => {
                 tracing::error!(projection = self.generation.projection, %halt, "halted");
+                if let Some(spans) = &self.spans {
+                    let of_halt = |(at, _): &(HaltAt, Origin)| halt.at.as_ref() == Some(at);
+                    let fault = self.fault.take().filter(of_halt).map(|(_, origin)| origin);
+                    spans.halted(self.plugin.digest(), &halt, &fault.unwrap_or_default());
+                }
                 self.report.halt = Some(halt);
                 self.publish();
             }
@@ -562,7 +583,8 @@ impl Shell {
             if let Some(first) = batch.events.first() {
                 self.unapplied.entry(partition.clone()).or_default().push_back((batch.next_offset, first.timestamp_ms));
             }
-            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), bytes: 0, fault: None };
+            let taken = self.spans.as_ref().map(|_| SystemTime::now());
+            let chunk = ChunkData { batch: Arc::new(batch), changes: Vec::new(), bytes: 0, fault: None, taken };
             self.chunks.insert(id, chunk);
         }
         self.machine.input(Input::Taken(id, taken));
@@ -607,43 +629,28 @@ impl Shell {
             self.machine.input(Input::Halt(internal_error(&"a chunk is missing")));
             return;
         };
-        let lane = &mut self.lanes[lane];
-        let EventBatch { partition, events, next_offset } = &*chunk.batch;
+        let events = &chunk.batch.events;
         if !is_whole(events.len(), chunk.changes.len(), chunk.fault.is_some()) {
             // Folded, it would move the checkpoint over events whose changes nobody has.
-            let what = format!("{partition}: {} outcomes came back for {} events", chunk.changes.len(), events.len());
+            let (at, outcomes) = (&chunk.batch.partition, chunk.changes.len());
+            let what = format!("{at}: {outcomes} outcomes came back for {} events", events.len());
             self.machine.input(Input::Halt(internal_error(&what)));
             return;
         }
-        let mut fault = None;
-        let mut folded = 0;
-        for (event, changes) in events.iter().zip(chunk.changes) {
-            let count = changes.len();
-            if let Err(error) = lane.open.push_event(&self.schema, changes) {
-                fault = Some(change_halt(partition, event, &error.to_string()));
-                *self.report.counters.faults.entry("change").or_default() += 1;
-                break;
+        let (batch, taken) = (Arc::clone(&chunk.batch), chunk.taken);
+        let folded = self.lanes[lane].fold(&self.schema, chunk, self.spans.as_ref());
+        if let Some((name, halt)) = &folded.fault {
+            *self.report.counters.faults.entry(name).or_default() += 1;
+            if let (Some(spans), Some(at), Some(event)) = (&self.spans, &halt.at, batch.events.get(folded.events)) {
+                let mut origin = Origin::default();
+                spans.come(&mut origin, taken, std::slice::from_ref(event));
+                self.fault = Some((at.clone(), origin));
             }
-            lane.open_changes += count;
-            folded += 1;
         }
-        if fault.is_none()
-            && let (Some(reason), Some(event)) = (&chunk.fault, events.get(folded))
-        {
-            *self.report.counters.faults.entry(reason.name()).or_default() += 1;
-            fault = Some(reason.halt(partition, event));
-        }
-        lane.open_events += folded;
-        lane.open_bytes += chunk.bytes;
-        lane.open_timestamps.extend(events.first().map(|event| event.timestamp_ms));
-        let next_offset = match (&fault, events.get(folded)) {
-            (Some(_), Some(event)) => event.offset,
-            _ => *next_offset,
-        };
-        let (rows, changes) = (lane.open.len(), lane.open_changes);
-        let full =
-            is_heavy(self.pace, rows, changes, lane.open_bytes) || self.pace == Pace::Bulk && is_enough(rows, changes);
-        self.machine.input(Input::Folded(id, next_offset, full, fault));
+        let Size { rows, changes, bytes } = self.lanes[lane].size();
+        let full = is_heavy(self.pace, rows, changes, bytes) || self.pace == Pace::Bulk && is_enough(rows, changes);
+        let fault = folded.fault.map(|(_, halt)| halt);
+        self.machine.input(Input::Folded(id, folded.next_offset, full, fault));
     }
 
     /// Publishes the status, and tells the source how far its partitions are applied.

@@ -14,4 +14,6 @@ mod external;
 #[cfg(feature = "blackbox")]
 mod file_sqlite;
 #[cfg(feature = "blackbox")]
+mod traces;
+#[cfg(feature = "blackbox")]
 mod workload;

@@ -204,6 +204,11 @@ impl Home {
         for name in ["DATABASE_URL", "KAFKA_BOOTSTRAP_SERVERS", "KAFKA_BROKERS", "LATERNA_CONFIG"] {
             command.env_remove(name);
         }
+        for (name, _) in std::env::vars_os() {
+            if name.as_encoded_bytes().starts_with(b"OTEL_") {
+                command.env_remove(name);
+            }
+        }
         command.envs(environment.iter().copied());
         command.stdin(Stdio::null()).stdout(out.try_clone().expect("clone")).stderr(out);
         let child = command.spawn().unwrap_or_else(|error| panic!("start {}: {error}", binary.display()));

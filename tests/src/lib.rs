@@ -7,6 +7,7 @@
 //! Nothing sleeps for a fixed time in the hope that something has happened by then: conditions are awaited, with
 //! generous deadlines ([`wait`]).
 
+pub mod collector;
 pub mod engine;
 pub mod file_log;
 pub mod guardian;

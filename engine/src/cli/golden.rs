@@ -176,7 +176,7 @@ async fn run(case: &Case, plugin: &Plugin, dir: &Path, update: bool) -> anyhow::
     let lines = events::split(&text, &schema.descriptor.topics, &config.file.dir)?;
     std::fs::create_dir_all(&config.plugins_dir)?;
     std::fs::write(config.plugins_dir.join("plugin.wasm"), plugin.bytes())?;
-    let control = Control::start(config).await?;
+    let control = Control::start(config, None).await?;
     let tables = run_through(&control, &schema, plugin.digest(), &lines, case, dir).await;
     control.shutdown(STOP_MAX).await;
     let tables = tables?;

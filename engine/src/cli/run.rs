@@ -8,10 +8,13 @@ use futures_util::FutureExt as _;
 use laterna::config::{Config, Loaded, SourceKind, TokenRole, masked_url};
 use laterna::control::{Control, ReadyCheck};
 use laterna::http::{self, Granularity, MetricsSettings, Role, Server, Settings, Token};
+use laterna::trace::{Destination, NotTraced, Tracer};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// How long requests under way may take at the end.
 const HTTP_STOP_MAX: Duration = Duration::from_millis(500);
+/// How long spans that are still here may take to be sent at the end.
+const TRACES_STOP_MAX: Duration = Duration::from_secs(1);
 /// The engine bounds its own end; this is for the case that it does not.
 const STOP_MARGIN: Duration = Duration::from_secs(1);
 const READINESS_INTERVAL: Duration = Duration::from_secs(1);
@@ -28,8 +31,9 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
     })?;
     let server = Server::start(listener, http_settings(&config))?;
     introduce(&config, loaded.file.as_deref(), &server);
+    let tracer = tracer(&config);
     // In a task of its own: a signal must not drop it halfway through a statement.
-    let starting = tokio::spawn(Control::start(config).boxed());
+    let starting = tokio::spawn(Control::start(config, tracer.clone()).boxed());
     let control = tokio::select! {
         control = starting => control.context("the engine stopped while it started")?.map_err(anyhow::Error::new)?,
         () = signals.next() => {
@@ -45,10 +49,18 @@ pub(super) async fn run(loaded: Loaded, limit: Duration) -> anyhow::Result<ExitC
         limit_seconds = limit.as_secs(),
         "stopping: finishing what is under way; a second signal ends at once"
     );
-    if !stop(control, &mut signals, limit).await {
+    let in_order = stop(control, &mut signals, limit).await;
+    let spans_sent = async {
+        if let Some(tracer) = tracer {
+            // Not waited for after a second signal.
+            tracer.shutdown(if in_order { TRACES_STOP_MAX } else { Duration::ZERO }).await;
+        }
+    };
+    if !in_order {
+        spans_sent.await;
         return Ok(ExitCode::from(super::FAILURE));
     }
-    server.shutdown(HTTP_STOP_MAX).await;
+    tokio::join!(server.shutdown(HTTP_STOP_MAX), spans_sent);
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -116,6 +128,19 @@ pub(super) fn http_settings(config: &Config) -> Settings {
         plugins_dir: config.plugins_dir.clone(),
         starting: format!("waiting for the database {}", masked_url(config.database.url.expose())),
     }
+}
+
+/// Traces, where the standard variables ask for them. What is wrong with these stops nothing else.
+fn tracer(config: &Config) -> Option<Tracer> {
+    let start = || {
+        let Some(destination) = Destination::from_environment()? else { return Ok(None) };
+        tracing::info!("traces: spans of commits go to {destination}");
+        Tracer::new(destination, (config.source == SourceKind::Kafka).then_some("kafka")).map(Some)
+    };
+    start().unwrap_or_else(|refused: NotTraced| {
+        tracing::error!("no traces are sent: {refused}");
+        None
+    })
 }
 
 fn introduce(config: &Config, file: Option<&std::path::Path>, server: &Server) {

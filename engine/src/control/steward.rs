@@ -305,6 +305,7 @@ impl Control {
             pace: wish.pace,
             rate_max: wish.rate_max,
             paused: wish.paused,
+            tracer: self.shared.tracer.clone(),
         });
         let status = runner.status();
         let running = Running { runner: Some(runner), status, plugin, wish, reloading: None };

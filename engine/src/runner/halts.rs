@@ -5,7 +5,7 @@ use crate::error::{ErrorKind, Halt, HaltAt};
 use crate::event::{Event, TopicPartition};
 use crate::format::{FormatError, Undecodable};
 use crate::plugin::{EventFault, EventFaultKind, PluginError};
-use crate::sink::SinkError;
+use crate::sink::{CommitError, SinkError};
 
 pub(super) fn sink_halt(error: &SinkError) -> Halt {
     let remedy = match error.kind {
@@ -19,6 +19,25 @@ pub(super) fn sink_halt(error: &SinkError) -> Halt {
 
 pub(super) fn sink_failure(error: &SinkError) -> Failure {
     Failure { kind: error.kind, halt: sink_halt(error) }
+}
+
+/// The failure of a commit; where it was of one event only, that one may be at fault.
+pub(super) fn commit_failure(error: &SinkError, only: Option<HaltAt>) -> Failure {
+    let mut failure = sink_failure(error);
+    if error.kind == ErrorKind::Poison {
+        failure.halt.at = only;
+    }
+    failure
+}
+
+/// A commit's failure as a stable name and a sentence.
+pub(super) fn commit_error(error: &CommitError) -> (&'static str, String) {
+    let code = match error {
+        CommitError::Fenced(_) => "fenced",
+        CommitError::Unknown(_) => "commit_unanswered",
+        CommitError::Failed(error) => error.code,
+    };
+    (code, error.to_string())
 }
 
 /// Why a chunk has no outcome.
@@ -89,7 +108,7 @@ fn fault_name(kind: EventFaultKind) -> &'static str {
     }
 }
 
-fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
+pub(super) fn at(partition: &TopicPartition, event: &Event) -> Option<HaltAt> {
     Some(HaltAt {
         topic: partition.topic.to_string(),
         partition: partition.partition,

@@ -293,7 +293,7 @@ async fn replay(config: &Config, plugin: &Plugin, text: &str, input: &Input) -> 
     let lines =
         events::split(text, &schema.descriptor.topics, &config.file.dir).map_err(|error| input.located(error))?;
     std::fs::create_dir_all(&config.plugins_dir)?;
-    let control = Control::start(config.clone()).await?;
+    let control = Control::start(config.clone(), None).await?;
     // Renamed into place while the engine watches, it is whole at once; a file that is there already would have to settle first.
     replace(&config.plugins_dir.join(format!("{}.wasm", schema.descriptor.name)), plugin.bytes())?;
     while control.projections().is_empty() && control.rejected().is_empty() {

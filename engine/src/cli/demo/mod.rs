@@ -150,7 +150,7 @@ async fn once(place: &Place, config: Config) -> anyhow::Result<ExitCode> {
         }
     }
     let limit = ONCE_TIME_MAX;
-    let control = Control::start(config).await?;
+    let control = Control::start(config, None).await?;
     let caught_up = tokio::time::timeout(limit, control.caught_up()).await.is_ok();
     let (projections, rejected) = (control.projections(), control.rejected());
     control.shutdown(Duration::from_secs(8)).await;
@@ -190,7 +190,7 @@ async fn live(
         say(&hints);
     }
     write_past(&mut appenders).with_context(|| format!("events could not be written to {}", place.events.display()))?;
-    let control = Control::start(config).await?;
+    let control = Control::start(config, None).await?;
     server.show(control.clone());
     let mut screen = show::Screen::new(hints, place.database.clone(), style(global, is_screen));
     let mut tick = tokio::time::interval(Duration::from_millis(1000 / TICKS_PER_SECOND));
