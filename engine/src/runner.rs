@@ -33,7 +33,7 @@ use crate::format::Decoder;
 use crate::plugin::{APPLIED_BYTES_MAX, Applied, Plugin};
 use crate::sink::{CommitError, Sink, SinkError, Writer};
 use crate::source::{Source, SourceError, SourceEvent, StartReply};
-use crate::trace::{Answered, Origin, Spans, Tracer};
+use crate::trace::{Origin, Spans, Tracer};
 
 use bounds::{Allowance, is_enough, is_heavy, limits};
 use halts::{ApplyError, Fault, internal_error, sink_failure};

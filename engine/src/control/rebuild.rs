@@ -291,7 +291,7 @@ impl Control {
             let mut state = self.lock();
             let progress = state.rebuilding.entry(rebuild.id.clone()).or_default();
             match &done {
-                Ok(()) => progress.refused = None,
+                Ok(_) => progress.refused = None,
                 Err(error) => {
                     let tries = progress.refused.take().map_or(1, |(_, tries)| tries.saturating_add(1));
                     progress.not_before = Some(Instant::now() + pause_after(error.code, tries));
