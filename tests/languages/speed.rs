@@ -95,7 +95,7 @@ async fn race(runners: &[Runner], raws: &[Plugin], form: Form, rounds: usize) ->
         }
         order.reverse();
     }
-    let against = |samples: &[f64], base: &[f64]| median(samples.iter().zip(base).map(|(s, b)| s / b).collect());
+    let against = |samples: &[f64], base: &[f64]| median(samples.iter().zip(base).map(|(s, b)| s / b));
     let costs = runners.iter().zip(&guests).map(|(runner, samples)| {
         let raw = runner.raw.map(|raw| &guests[raw_at(raw)]);
         Cost {

@@ -126,7 +126,7 @@ export fn exports_projection_apply(batch: *c.projection_batch_t, outcomes: *c.pr
     c.projection_batch_free(batch);
 }
 
-fn list(comptime L: type, items: anytype) L {
+fn listed(comptime L: type, items: anytype) L {
     const Item = @typeInfo(@FieldType(L, "ptr")).pointer.child;
     const copy = memory.alloc(Item, items.len) catch @panic("out of memory");
     inline for (items, copy) |item, *to| to.* = item;
@@ -151,16 +151,16 @@ export fn exports_projection_describe(descriptor: *c.projection_descriptor_t) vo
     descriptor.* = .{
         .name = named("order_summary"),
         .revision = 1,
-        .topics = list(c.laterna_projection_types_list_topic_t, .{c.laterna_projection_types_topic_t{
+        .topics = listed(c.laterna_projection_types_list_topic_t, .{c.laterna_projection_types_topic_t{
             .name = named("orders"),
             .key = c.LATERNA_PROJECTION_TYPES_ENCODING_TEXT,
             .value = c.LATERNA_PROJECTION_TYPES_ENCODING_TEXT,
             .headers = .{ .ptr = null, .len = 0 },
         }}),
-        .tables = list(c.laterna_projection_types_list_table_t, .{
+        .tables = listed(c.laterna_projection_types_list_table_t, .{
             c.laterna_projection_types_table_t{
                 .name = named("orders"),
-                .columns = list(Columns, .{
+                .columns = listed(Columns, .{
                     column("order_id", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TEXT, false),
                     column("customer_id", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TEXT, true),
                     column("status", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TEXT, false),
@@ -169,40 +169,40 @@ export fn exports_projection_describe(descriptor: *c.projection_descriptor_t) vo
                     column("placed_at", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TIMESTAMP, false),
                     column("last_offset", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_INTEGER, false),
                 }),
-                .primary_key = list(Strings, .{named("order_id")}),
-                .indexes = list(c.laterna_projection_types_list_index_t, .{c.laterna_projection_types_index_t{
-                    .columns = list(Strings, .{ named("customer_id"), named("placed_at") }),
+                .primary_key = listed(Strings, .{named("order_id")}),
+                .indexes = listed(c.laterna_projection_types_list_index_t, .{c.laterna_projection_types_index_t{
+                    .columns = listed(Strings, .{ named("customer_id"), named("placed_at") }),
                     .kind = c.LATERNA_PROJECTION_TYPES_INDEX_KIND_ORDERED,
                 }}),
                 .partitioning = c.LATERNA_PROJECTION_TYPES_PARTITIONING_BY_PARTITION,
             },
             c.laterna_projection_types_table_t{
                 .name = named("order_items"),
-                .columns = list(Columns, .{
+                .columns = listed(Columns, .{
                     column("order_id", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TEXT, false),
                     column("line", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_INTEGER, false),
                     column("sku", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_TEXT, false),
                     column("quantity", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_INTEGER, false),
                     column("unit_price", c.LATERNA_PROJECTION_TYPES_COLUMN_TYPE_DECIMAL, false),
                 }),
-                .primary_key = list(Strings, .{ named("order_id"), named("line") }),
+                .primary_key = listed(Strings, .{ named("order_id"), named("line") }),
                 .indexes = none,
                 .partitioning = c.LATERNA_PROJECTION_TYPES_PARTITIONING_BY_PARTITION,
             },
         }),
-        .shapes = list(c.laterna_projection_types_list_shape_t, .{
+        .shapes = listed(c.laterna_projection_types_list_shape_t, .{
             c.laterna_projection_types_shape_t{ .table = named("orders"), .action = .{
                 .tag = c.LATERNA_PROJECTION_TYPES_ACTION_UPSERT,
-                .val = .{ .upsert = list(Assignments, .{ set("customer_id"), set("status"), set("item_count"), set("total"), set("placed_at"), last_offset }) },
+                .val = .{ .upsert = listed(Assignments, .{ set("customer_id"), set("status"), set("item_count"), set("total"), set("placed_at"), last_offset }) },
             } },
             c.laterna_projection_types_shape_t{ .table = named("orders"), .action = .{
                 .tag = c.LATERNA_PROJECTION_TYPES_ACTION_UPDATE,
-                .val = .{ .update = list(Assignments, .{ set("status"), last_offset }) },
+                .val = .{ .update = listed(Assignments, .{ set("status"), last_offset }) },
             } },
             c.laterna_projection_types_shape_t{ .table = named("orders"), .action = .{ .tag = c.LATERNA_PROJECTION_TYPES_ACTION_DELETE, .val = .{ .delete_prefix = 0 } } },
             c.laterna_projection_types_shape_t{ .table = named("order_items"), .action = .{
                 .tag = c.LATERNA_PROJECTION_TYPES_ACTION_UPSERT,
-                .val = .{ .upsert = list(Assignments, .{ set("sku"), set("quantity"), set("unit_price") }) },
+                .val = .{ .upsert = listed(Assignments, .{ set("sku"), set("quantity"), set("unit_price") }) },
             } },
             c.laterna_projection_types_shape_t{ .table = named("order_items"), .action = .{ .tag = c.LATERNA_PROJECTION_TYPES_ACTION_DELETE_PREFIX, .val = .{ .delete_prefix = 1 } } },
         }),

@@ -2,11 +2,13 @@
 //!
 //! Written as one would who has the contract and serde_json only. Its exact decimals are what this projection needs of them.
 
+#![allow(unsafe_code, reason = "what is generated needs it")]
+
 use laterna::projection::types::*;
 use serde::{Deserialize, Deserializer, de};
 use std::borrow::Cow;
 
-#[allow(missing_docs, unsafe_code, unreachable_pub, clippy::all, reason = "generated")]
+#[allow(missing_docs, unreachable_pub, clippy::all, reason = "generated")]
 mod bindings {
     wit_bindgen::generate!({ path: "../../../../wit", world: "projection" });
 }
