@@ -121,6 +121,9 @@ fn main() {
     if arguments.first().is_some_and(|first| first == "languages") {
         std::process::exit(runtime().block_on(languages::main(&arguments[1..])));
     }
+    if arguments.first().is_some_and(|first| first == "alone") {
+        std::process::exit(runtime().block_on(sandbox::alone(&arguments[1..])));
+    }
     if arguments.first().is_some_and(|first| first == "transcript") {
         std::process::exit(languages::transcript::main(&arguments[1..]));
     }

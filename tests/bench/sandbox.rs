@@ -198,6 +198,42 @@ pub(crate) async fn compare(host: &Host, file: &Path, subject: Subject, form: Fo
     Cost { guest: quantile(in_sandbox, 0.25), native: quantile(as_native, 0.25) }
 }
 
+/// One side alone over small events for so many seconds, for a profiler: a plugin's file, or the word `native`.
+pub(crate) async fn alone(arguments: &[String]) -> i32 {
+    let [what, seconds] = arguments else {
+        eprintln!("usage: laterna-bench alone PLUGIN.wasm|native SECONDS");
+        return 2;
+    };
+    let Ok(seconds) = seconds.parse::<f64>() else {
+        eprintln!("SECONDS is a number, not {seconds}");
+        return 2;
+    };
+    let chunks = chunks(load::SMALL);
+    let native = Subject::OrderSummary.native();
+    let named = Host::new(HostSettings { names_for_perf: true, ..HostSettings::default() }).expect("a host");
+    let plugin = if what == "native" { None } else { Some(plugin_of(&named, Path::new(what)).await) };
+    let (begin, mut samples) = (Instant::now(), Vec::new());
+    while begin.elapsed().as_secs_f64() < seconds {
+        for chunk in &chunks {
+            let batch = plugin.is_none().then(|| chunk.sdk.clone());
+            let begin = Instant::now();
+            if let Some(plugin) = &plugin {
+                drop(black_box(plugin.apply(&chunk.engine).await.expect("the plugin runs")));
+            }
+            if let Some(batch) = batch {
+                drop(black_box(native(batch).into_iter().map(changes_of).collect::<Vec<_>>()));
+            }
+            samples.push(begin.elapsed().as_secs_f64() * 1e9 / CHUNK as f64);
+        }
+    }
+    println!(
+        "{what}: {} calls of {CHUNK} events, {:.0} ns an event (lower quartile)",
+        samples.len(),
+        quantile(samples.iter().copied(), 0.25)
+    );
+    0
+}
+
 /// A host without a cache: nothing of the engine's own runs is touched.
 pub(crate) fn host() -> Host {
     Host::new(HostSettings::default()).expect("a host")

@@ -11,6 +11,7 @@ pub(crate) mod transcript;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use laterna::change::Schema;
 use laterna::plugin::{Host, HostSettings, Limits, Plugin};
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
@@ -18,11 +19,12 @@ use sha2::{Digest as _, Sha256};
 use events::{Law, Ugly};
 use outcomes::{Compared, Outcome};
 use rows::Stage;
-use speed::Speed;
+use speed::{Runner, Speed};
 
 const USAGE: &str = "usage: laterna-bench languages STATES [--json FILE] [--docs FILE] [--rounds N] [--without-rows]
   STATES  a file of JSON lines: {\"language\", \"toolchain\", \"wasm\": FILE or null, \"scaffold\", \"build\", \"unit_test\",
-          \"golden\": \"ok\" or what is wrong, \"seconds\": what the steps of its session took}
+          \"golden\", \"raw_build\": \"ok\" or what is wrong, \"raw\": FILE or null, its program without the SDK,
+          \"seconds\": what the steps of its session took}
 environment: LATERNA_BIN (the engine)";
 /// Any number: what matters is that it stays.
 const SEED: u64 = 20_260_131;
@@ -44,6 +46,8 @@ struct Language {
     /// One for the descriptor, the outcomes and the rows.
     digest: Option<String>,
     compared: Option<Compared>,
+    /// Which of the programs without an SDK is this language's.
+    raw: Option<usize>,
     speed: Option<Speed>,
     problems: Vec<String>,
 }
@@ -58,15 +62,19 @@ impl Language {
                 None => problems.push(format!("{step}: nothing was said of it")),
             }
         }
-        Self { state, wasm_bytes: None, digest: None, compared: None, speed: None, problems }
+        // Not every language has a program without its SDK.
+        if let Some(wrong) = state["raw_build"].as_str().filter(|said| *said != "ok") {
+            problems.push(format!("raw build: {wrong}"));
+        }
+        Self { state, wasm_bytes: None, digest: None, compared: None, raw: None, speed: None, problems }
     }
 
     fn name(&self) -> &str {
         self.state["language"].as_str().unwrap_or("?")
     }
 
-    fn wasm(&self) -> Option<PathBuf> {
-        self.state["wasm"].as_str().map(PathBuf::from)
+    fn file(&self, name: &str) -> Option<PathBuf> {
+        self.state[name].as_str().map(PathBuf::from)
     }
 
     fn to_json(&self) -> Value {
@@ -79,13 +87,17 @@ impl Language {
             "call_us": self.speed.map(|speed| speed.call_us),
             "ns_per_event": self.speed.map(|speed| speed.small.ns),
             "ratio_to_native": self.speed.map(|speed| speed.small.ratio),
+            "raw_ns_per_event": self.speed.map(|speed| speed.small.raw_ns),
+            "sdk_vs_raw": self.speed.map(|speed| speed.small.vs_raw),
             "ns_per_event_1700b": self.speed.map(|speed| speed.large.ns),
             "ratio_to_native_1700b": self.speed.map(|speed| speed.large.ratio),
+            "sdk_vs_raw_1700b": self.speed.map(|speed| speed.large.vs_raw),
             "open_differences": compared.map(|compared| &compared.open_differences),
             "problems": self.problems,
         });
         if let (Some(value), Value::Object(figures)) = (value.as_object_mut(), figures) {
             value.remove("wasm");
+            value.remove("raw");
             value.extend(figures);
         }
         value
@@ -154,7 +166,7 @@ async fn check(host: &Host, languages: &mut [Language], options: &Options) -> [f
     let drawn = events::draw(SEED);
     let mut started: Vec<(usize, (Plugin, f64))> = Vec::new();
     for (at, language) in languages.iter_mut().enumerate() {
-        let Some(file) = language.wasm() else { continue };
+        let Some(file) = language.file("wasm") else { continue };
         match load(host, &file).await {
             Ok((plugin, start_ms, bytes)) => {
                 language.wasm_bytes = Some(bytes);
@@ -190,24 +202,70 @@ async fn check(host: &Host, languages: &mut [Language], options: &Options) -> [f
         println!("{:<12} checked in {:.0} s", language.name(), begin.elapsed().as_secs_f64());
     }
     one_digest(languages);
+    let raws = raws(host, languages, &drawn, &native, first.schema()).await;
     let mut running = Vec::new();
-    for (at, start) in started {
-        match speed::runs(&start.0).await {
-            Ok(()) => running.push((at, start)),
+    for (at, (plugin, start_ms)) in started {
+        match speed::runs(&plugin).await {
+            Ok(()) => running.push((at, Runner { plugin, start_ms, raw: languages[at].raw })),
             Err(problem) => languages[at].problems.push(format!("speed: {problem}")),
         }
     }
-    let started: (Vec<usize>, Vec<(Plugin, f64)>) = running.into_iter().unzip();
-    match speed::measure(&started.1, options.rounds).await {
+    let (at, runners): (Vec<usize>, Vec<Runner>) = running.into_iter().unzip();
+    match speed::measure(&runners, &raws, options.rounds).await {
         Ok((native_ns, speeds)) => {
-            started.0.into_iter().zip(speeds).for_each(|(at, speed)| languages[at].speed = Some(speed));
+            at.into_iter().zip(speeds).for_each(|(at, speed)| languages[at].speed = Some(speed));
             native_ns
         }
         Err(problem) => {
-            started.0.into_iter().for_each(|at| languages[at].problems.push(format!("speed: {problem}")));
+            at.into_iter().for_each(|at| languages[at].problems.push(format!("speed: {problem}")));
             [f64::NAN; 2]
         }
     }
+}
+
+/// The programs without an SDK, each once, as languages may share one; those that hold are noted at their languages.
+async fn raws(
+    host: &Host,
+    languages: &mut [Language],
+    drawn: &[Ugly],
+    native: &[Outcome],
+    schema: &Schema,
+) -> Vec<Plugin> {
+    let mut tried: Vec<(PathBuf, Option<usize>)> = Vec::new();
+    let mut plugins = Vec::new();
+    for language in languages {
+        let Some(file) = language.file("raw") else { continue };
+        let at = match tried.iter().find(|(known, _)| *known == file) {
+            Some((_, at)) => *at,
+            None => {
+                let held = match load(host, &file).await {
+                    Ok((plugin, ..)) => {
+                        let problems = outcomes::compare_raw(&plugin, drawn, native, schema).await;
+                        problems.map(|problems| (plugin, problems))
+                    }
+                    Err(problem) => Err(problem),
+                };
+                let at = match held {
+                    Ok((plugin, problems)) if problems.is_empty() => {
+                        plugins.push(plugin);
+                        Some(plugins.len() - 1)
+                    }
+                    Ok((_, problems)) => {
+                        language.problems.extend(problems.into_iter().map(|problem| format!("raw: {problem}")));
+                        None
+                    }
+                    Err(problem) => {
+                        language.problems.push(format!("raw: {problem}"));
+                        None
+                    }
+                };
+                tried.push((file, at));
+                at
+            }
+        };
+        language.raw = at;
+    }
+    plugins
 }
 
 async fn load(host: &Host, file: &Path) -> Result<(Plugin, f64, u64), String> {
@@ -237,7 +295,7 @@ async fn check_one(
         if !same {
             return Err("rows: not tried, as there are outcomes that differ".to_owned());
         }
-        let file = language.wasm().ok_or("no plugin")?;
+        let file = language.file("wasm").ok_or("no plugin")?;
         stage.check(&file, language.name()).await.map_err(|problem| format!("rows: {problem}"))?;
         hash.update(stage.digest());
     }

@@ -238,6 +238,37 @@ pub(super) async fn compare(plugin: &Plugin, events: &[Ugly], native: &[Outcome]
     Ok(Compared { digest, problems: problems.told(), open_differences })
 }
 
+/// What a program without an SDK may reject although it applies: its author has not made up for what the language's JSON reader rounds.
+const RAW_MAY_REJECT: &[&str] = &["integer beyond 2^53"];
+
+/// The same for a program on the bindings alone, in batches of 100: it describes the same projection, and makes the same changes of every
+/// event whose JSON has one meaning.
+pub(super) async fn compare_raw(
+    plugin: &Plugin,
+    events: &[Ugly],
+    native: &[Outcome],
+    schema: &Schema,
+) -> Result<Vec<String>, String> {
+    if descriptor(plugin.schema()) != descriptor(schema) {
+        return Ok(vec!["it describes another projection than the SDK's program".to_owned()]);
+    }
+    let outcomes = in_batches(plugin, events, 100, |_| true).await?;
+    let rejected = Outcome::fault(EventFaultKind::Rejected);
+    let mut problems = Problems::default();
+    for ((ugly, here), native) in events.iter().zip(outcomes.into_iter().flatten()).zip(native) {
+        let may_reject = ugly.law == Law::Exact || RAW_MAY_REJECT.contains(&ugly.kind);
+        let holds = match ugly.law {
+            Law::Same | Law::Exact => here == *native || (may_reject && here == rejected),
+            Law::Open | Law::Deep => true,
+            Law::TooMuch => here == Outcome::fault(EventFaultKind::Invalid),
+        };
+        if !holds {
+            problems.add(ugly, "raw", &here, "native", native);
+        }
+    }
+    Ok(problems.told())
+}
+
 /// An event that no sandbox has the memory for traps, and is found: its neighbours apply, and nobody else is blamed.
 pub(super) async fn trap(plugin: &Plugin) -> Result<(), String> {
     let value = |id: &str, length: usize| {

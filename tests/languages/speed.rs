@@ -16,6 +16,10 @@ pub(super) struct Cost {
     pub(super) ns: f64,
     /// Times as much as the native code beside it.
     pub(super) ratio: f64,
+    /// Nanoseconds an event of the language's program without the SDK, where it has one.
+    pub(super) raw_ns: Option<f64>,
+    /// Times as much as that program beside it.
+    pub(super) vs_raw: Option<f64>,
 }
 
 /// What a plugin costs.
@@ -43,12 +47,31 @@ pub(super) async fn load(host: &Host, bytes: &[u8], limits: Limits) -> Result<(P
     Ok((plugin.ok_or("not loaded")?, least))
 }
 
-/// Nanoseconds an event of the native code and of each plugin, over so many rounds.
-async fn race(plugins: &[Plugin], form: Form, rounds: usize) -> Result<(f64, Vec<Cost>), String> {
+/// What is raced: a plugin, and the language's program without the SDK.
+pub(super) struct Runner {
+    /// The SDK's.
+    pub(super) plugin: Plugin,
+    /// Milliseconds that its start took.
+    pub(super) start_ms: f64,
+    /// Which of the programs without an SDK is its language's.
+    pub(super) raw: Option<usize>,
+}
+
+/// Nanoseconds an event of the native code and of each runner, over so many rounds.
+async fn race(runners: &[Runner], raws: &[Plugin], form: Form, rounds: usize) -> Result<(f64, Vec<Cost>), String> {
     let apply = Subject::OrderSummary.native();
     let chunks = sandbox::chunks(form);
+    // A program without an SDK runs beside the first one that it is compared with, and every other round goes the other way: so what
+    // ran before is no advantage to either.
+    let raw_at = |raw: usize| runners.len() + raw;
+    let mut order: Vec<usize> = Vec::new();
+    for (at, runner) in runners.iter().enumerate() {
+        order.push(at);
+        order.extend(runner.raw.map(raw_at).filter(|raw| !order.contains(raw)));
+    }
+    let all: Vec<&Plugin> = runners.iter().map(|runner| &runner.plugin).chain(raws).collect();
     let mut native = Vec::new();
-    let mut guests: Vec<Vec<f64>> = vec![Vec::new(); plugins.len()];
+    let mut guests: Vec<Vec<f64>> = vec![Vec::new(); all.len()];
     // The first round makes memory and pages warm, and is not counted.
     for round in 0..=rounds {
         let Chunk { engine, sdk } = &chunks[round % chunks.len()];
@@ -61,19 +84,26 @@ async fn race(plugins: &[Plugin], form: Form, rounds: usize) -> Result<(f64, Vec
         if round > 0 {
             native.push(once);
         }
-        for (plugin, samples) in plugins.iter().zip(&mut guests) {
+        for at in &order {
             let begin = Instant::now();
-            let applied = plugin.apply(engine).await.map_err(|error| error.to_string())?;
+            let applied = all[*at].apply(engine).await.map_err(|error| error.to_string())?;
             drop(black_box(applied));
             let guest = begin.elapsed().as_secs_f64() * 1e9 / count;
             if round > 0 {
-                samples.push(guest);
+                guests[*at].push(guest);
             }
         }
+        order.reverse();
     }
-    let costs = guests.into_iter().map(|samples| {
-        let ratios: Vec<f64> = samples.iter().zip(&native).map(|(guest, native)| guest / native).collect();
-        Cost { ns: median(samples), ratio: median(ratios) }
+    let against = |samples: &[f64], base: &[f64]| median(samples.iter().zip(base).map(|(s, b)| s / b));
+    let costs = runners.iter().zip(&guests).map(|(runner, samples)| {
+        let raw = runner.raw.map(|raw| &guests[raw_at(raw)]);
+        Cost {
+            ns: median(samples.clone()),
+            ratio: against(samples, &native),
+            raw_ns: raw.map(|raw| median(raw.clone())),
+            vs_raw: raw.map(|raw| against(samples, raw)),
+        }
     });
     let costs = costs.collect();
     Ok((median(native), costs))
@@ -92,21 +122,24 @@ pub(super) async fn runs(plugin: &Plugin) -> Result<(), String> {
     Ok(())
 }
 
-/// Measures all plugins, each with the time that its start took. The first value: the native code's nanoseconds, small and large.
-pub(super) async fn measure(started: &[(Plugin, f64)], rounds: usize) -> Result<([f64; 2], Vec<Speed>), String> {
-    let plugins: Vec<Plugin> = started.iter().map(|(plugin, _)| plugin.clone()).collect();
-    let (native_small, small) = race(&plugins, SMALL, rounds).await?;
-    let (native_large, large) = race(&plugins, LARGE, rounds).await?;
+/// Measures all runners. The first value: the native code's nanoseconds, small and large.
+pub(super) async fn measure(
+    runners: &[Runner],
+    raws: &[Plugin],
+    rounds: usize,
+) -> Result<([f64; 2], Vec<Speed>), String> {
+    let (native_small, small) = race(runners, raws, SMALL, rounds).await?;
+    let (native_large, large) = race(runners, raws, LARGE, rounds).await?;
     let mut speeds = Vec::new();
     let one = sandbox::chunks(SMALL).swap_remove(0).first();
-    for (at, (plugin, start_ms)) in started.iter().enumerate() {
+    for (at, runner) in runners.iter().enumerate() {
         let mut calls = Vec::new();
         for _ in 0..=rounds {
             let begin = Instant::now();
-            drop(black_box(plugin.apply(&one).await.map_err(|error| error.to_string())?));
+            drop(black_box(runner.plugin.apply(&one).await.map_err(|error| error.to_string())?));
             calls.push(begin.elapsed().as_secs_f64() * 1e6);
         }
-        speeds.push(Speed { start_ms: *start_ms, call_us: median(calls), small: small[at], large: large[at] });
+        speeds.push(Speed { start_ms: runner.start_ms, call_us: median(calls), small: small[at], large: large[at] });
     }
     Ok(([native_small, native_large], speeds))
 }

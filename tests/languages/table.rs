@@ -10,8 +10,12 @@ use super::transcript::STEPS;
 const BEGIN: &str = "<!-- begin: written by `tests/languages/run --docs` -->";
 const END: &str = "<!-- end -->";
 
+/// How many columns there are, and how many of them hold words.
+const COLUMNS: usize = 14;
+const WORDS: usize = 6;
+
 /// Columns and what a language has in them.
-fn cells(language: &Language) -> [(&'static str, String); 13] {
+fn cells(language: &Language) -> [(&'static str, String); COLUMNS] {
     let said = |step: &str| match language.state[step].as_str() {
         Some("ok") => "ok".to_owned(),
         Some(wrong) if wrong.starts_with("missing") => "missing".to_owned(),
@@ -33,18 +37,19 @@ fn cells(language: &Language) -> [(&'static str, String); 13] {
         ("call µs", language.speed.map_or("-".to_owned(), |speed| thousands(speed.call_us))),
         ("ns/event 290 B", cost(small, ns)),
         ("x native", cost(small, ratio)),
+        ("x raw", small.and_then(|cost| cost.vs_raw).map_or("-".to_owned(), |ratio| format!("{ratio:.2}"))),
         ("ns/event 1,700 B", cost(large, ns)),
         ("x native", cost(large, ratio)),
     ]
 }
 
-fn native_row(native_ns: [f64; 2]) -> [String; 13] {
+fn native_row(native_ns: [f64; 2]) -> [String; COLUMNS] {
     let mut row = std::array::from_fn(|_| String::new());
     row[0] = "native Rust".to_owned();
     row[9] = thousands(native_ns[0]);
     row[10] = "1".to_owned();
-    row[11] = thousands(native_ns[1]);
-    row[12] = "1".to_owned();
+    row[12] = thousands(native_ns[1]);
+    row[13] = "1".to_owned();
     row
 }
 
@@ -69,7 +74,7 @@ pub(super) fn print(languages: &[Language], native_ns: [f64; 2]) {
     let Some(first) = languages.first() else { return };
     let mut lines = vec![cells(first).map(|(name, _)| name.to_owned()), native_row(native_ns)];
     lines.extend(languages.iter().map(|language| cells(language).map(|(_, cell)| cell)));
-    let widths: [usize; 13] =
+    let widths: [usize; COLUMNS] =
         std::array::from_fn(|at| lines.iter().map(|line| line[at].chars().count()).max().unwrap_or(0));
     println!();
     for line in &lines {
@@ -78,7 +83,7 @@ pub(super) fn print(languages: &[Language], native_ns: [f64; 2]) {
             .zip(widths)
             .enumerate()
             .map(|(at, (cell, width))| match at {
-                0..=5 => format!("{cell:<width$}"),
+                0..WORDS => format!("{cell:<width$}"),
                 _ => format!("{cell:>width$}"),
             })
             .collect();
@@ -112,7 +117,7 @@ pub(super) fn write_docs(file: &Path, languages: &[Language], native_ns: [f64; 2
     let mut line = |cells: &[String]| writeln!(table, "| {} |", cells.join(" | "));
     let written = (|| {
         line(&cells(first).map(|(name, _)| name.to_owned()))?;
-        line(&std::array::from_fn::<String, 13, _>(|at| if at < 6 { "---" } else { "---:" }.to_owned()))?;
+        line(&std::array::from_fn::<String, COLUMNS, _>(|at| if at < WORDS { "---" } else { "---:" }.to_owned()))?;
         line(&native_row(native_ns))?;
         languages.iter().try_for_each(|language| line(&cells(language).map(|(_, cell)| cell)))
     })();

@@ -14,7 +14,7 @@ use futures_util::FutureExt as _;
 use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use wasmtime::component::{Component, Linker};
-use wasmtime::{CacheStore, Config, Engine, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
+use wasmtime::{CacheStore, Config, Engine, ProfilingStrategy, RegallocAlgorithm, Strategy, WasmBacktraceDetails};
 
 use super::apply::{Compiled, Plugin};
 use super::binary::{self, Binary};
@@ -45,6 +45,8 @@ pub struct HostSettings {
     /// Whether the process keeps the code of single functions in its memory, so that of a plugin's next build only what has changed is
     /// compiled: for the author's loop. The code is the same either way.
     pub keeps_functions: bool,
+    /// Whether the names of a plugin's functions are written where `perf` looks for them (/tmp/perf-PID.map): for benchmarks.
+    pub names_for_perf: bool,
 }
 
 /// Loads and runs plugins. Cloning gives another handle to the same one; a process needs one.
@@ -169,7 +171,9 @@ impl Host {
         let sandbox = Sandbox::start("sandbox", threads, false).map_err(|error| failed("threads")(&error))?;
         let background = Sandbox::start("background", 1, true).map_err(|error| failed("threads")(&error))?;
         let functions = settings.keeps_functions;
-        let flavour = |metering| Flavour::new(metering, threads, functions).map_err(|error| failed("engine")(&error));
+        let names = settings.names_for_perf;
+        let flavour =
+            |metering| Flavour::new(metering, threads, functions, names).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
@@ -296,8 +300,11 @@ impl Inner {
 
 impl Flavour {
     /// What runs all the time has slots, where the machine has the addresses for them; what hardly ever runs has none.
-    fn new(metering: Metering, threads: usize, keeps_functions: bool) -> wasmtime::Result<Self> {
+    fn new(metering: Metering, threads: usize, keeps_functions: bool, names_for_perf: bool) -> wasmtime::Result<Self> {
         let mut config = Self::config(metering);
+        if names_for_perf {
+            config.profiler(ProfilingStrategy::PerfMap);
+        }
         if keeps_functions && metering == Metering::Epoch {
             static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(Arc::default);
             config.enable_incremental_compilation(FUNCTIONS.clone())?;

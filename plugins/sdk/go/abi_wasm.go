@@ -62,11 +62,11 @@ func cabiRealloc(old, oldSize, _, size uint32) uint32 {
 	words := int(size+7) / 8
 	if words > len(given) {
 		given = make([]uint64, max(words, 4096))
+		held = append(held, given)
 	}
 	piece := given[:words:words]
 	given = given[words:]
 	at := address(unsafe.Pointer(unsafe.SliceData(piece)))
-	held = append(held, unsafe.Pointer(unsafe.SliceData(piece)))
 	if oldSize > 0 {
 		copy(lift(at, size), lift(old, min(oldSize, size)))
 	}
@@ -74,7 +74,7 @@ func cabiRealloc(old, oldSize, _, size uint32) uint32 {
 }
 
 // Keeps what the host fills alive until the events refer to it.
-var held []unsafe.Pointer
+var held [][]uint64
 
 func address(p unsafe.Pointer) uint32 { return uint32(uintptr(p)) }
 
@@ -111,13 +111,31 @@ func liftPayload(p *abiPayload) ([]byte, bool) {
 	return lift(p.at, p.size), p.tag&0xff == 0
 }
 
+// A stock gives out pieces of long slices: a batch takes few of them, and neither garbage collector is quick with many small ones.
+type stock[T any] struct {
+	free []T
+	all  [][]T
+}
+
+func (s *stock[T]) take(count int) []T {
+	if count > len(s.free) {
+		s.free = make([]T, max(count, 1024))
+		s.all = append(s.all, s.free)
+	}
+	piece := s.free[:count:count]
+	s.free = s.free[count:]
+	return piece
+}
+
 type answer struct {
 	result   abiText
 	outcomes []abiOutcome
-	reasons  []string
-	changes  [][]abiChange
-	abi      [][]abiValue
-	values   [][]value
+	changes  stock[abiChange]
+	values   stock[abiValue]
+	texts    []string // what values and reasons point to
+	// Of the event that is being applied; the next one has them after it.
+	event   Event
+	pending Changes
 }
 
 //go:wasmexport apply
@@ -134,7 +152,9 @@ func apply(topicAt, topicSize uint32, partition int32, eventsAt, count uint32) u
 }
 
 func (a *answer) one(topic string, partition int32, from *abiEvent) abiOutcome {
-	event := &Event{Topic: topic, Partition: partition, Offset: from.offset, TimestampMillis: from.timestamp}
+	event, changes := &a.event, &a.pending
+	*event = Event{Topic: topic, Partition: partition, Offset: from.offset, TimestampMillis: from.timestamp}
+	*changes = Changes{list: changes.list[:0], values: changes.values[:0]}
 	event.Key, event.keyIsText = liftPayload(&from.key)
 	event.Value, event.valueIsText = liftPayload(&from.value)
 	if from.headers.size > 0 {
@@ -143,29 +163,28 @@ func (a *answer) one(topic string, partition int32, from *abiEvent) abiOutcome {
 			event.Headers = append(event.Headers, Header{textOf(lift(header.name.at, header.name.size)), value})
 		}
 	}
-	var changes Changes
-	if err := applyTo(event, &changes); err != nil {
+	if err := applyTo(event, changes); err != nil {
 		tag, reason := uint32(1), err.Error()
 		if halt, known := asHalt(err); known {
 			tag, reason = 2, halt
 		}
-		a.reasons = append(a.reasons, reason)
+		a.texts = append(a.texts, reason)
 		return abiOutcome{tag, lowerText(reason)}
 	}
-	values := make([]abiValue, len(changes.values))
+	values := a.values.take(len(changes.values))
 	for i := range changes.values {
 		v := &changes.values[i]
 		values[i] = abiValue{uint64(v.kind), v.bits}
 		if v.textual() {
 			text := lowerText(v.text)
+			a.texts = append(a.texts, v.text)
 			values[i].bits = uint64(text.at) | uint64(text.size)<<32
 		}
 	}
-	list := make([]abiChange, len(changes.list))
+	list := a.changes.take(len(changes.list))
 	for i, change := range changes.list {
 		list[i] = abiChange{change.shape, lowerList(values[change.first:change.last])}
 	}
-	a.changes, a.abi, a.values = append(a.changes, list), append(a.abi, values), append(a.values, changes.values)
 	return abiOutcome{0, lowerList(list)}
 }
 

@@ -251,20 +251,23 @@ pub const Event = struct {
     value: ?[]const u8 = null,
     /// Those that the topic asks for, in the record's order.
     headers: []const Header = &.{},
+    /// Whether the engine has checked them for being UTF-8.
+    key_is_text: bool = false,
+    value_is_text: bool = false,
 
     pub const Header = struct { name: Text, value: ?[]const u8 };
 
     /// The key as text; an error, and with it a reject, where there is none or it is not UTF-8.
     pub fn keyText(self: *const Event, changes: *Changes) Fault!Text {
         const key = self.key orelse return changes.reject("the event has no key", .{});
-        if (!std.unicode.utf8ValidateSlice(key)) return changes.reject("the key is not UTF-8 text ({d} bytes)", .{key.len});
+        if (!self.key_is_text and !std.unicode.utf8ValidateSlice(key)) return changes.reject("the key is not UTF-8 text ({d} bytes)", .{key.len});
         return key;
     }
 
     /// The value as text; null for a tombstone.
     pub fn text(self: *const Event, changes: *Changes) Fault!?Text {
         const value = self.value orelse return null;
-        if (!std.unicode.utf8ValidateSlice(value)) return changes.reject("the value is not UTF-8 text ({d} bytes)", .{value.len});
+        if (!self.value_is_text and !std.unicode.utf8ValidateSlice(value)) return changes.reject("the value is not UTF-8 text ({d} bytes)", .{value.len});
         return value;
     }
 
@@ -627,6 +630,8 @@ fn batch(comptime p: anytype, topic: Text, partition: i32, events: []const abi.E
             .key = lift(&from.key),
             .value = lift(&from.value),
             .headers = headers,
+            .key_is_text = from.key.tag == 0,
+            .value_is_text = from.value.tag == 0,
         };
         var changes: Changes = .{ .allocator = allocator };
         outcome.* = if (applyTo(p, &event, &changes))

@@ -73,6 +73,22 @@ int main(void) {
         CHECK(laterna_failed(&c));
     }
     laterna_changes c = fresh();
+    // Wherever it stands among the eight bytes that are looked at together, every byte ends a text that may not stand in one, and no other.
+    for (int byte = 1; byte < 256; byte++) {
+        for (size_t place = 0; place < 20; place++) {
+            char text[32] = "[\"aaaaaaaaaaaaaaaaaaaa\"]";
+            text[2 + place] = (char)byte;
+            c = fresh();
+            laterna_json_parse(S(text), &c);
+            CHECK(laterna_failed(&c) == (byte < 0x20 || byte == '"' || byte == '\\'));
+        }
+    }
+    c = fresh();
+    CHECK(laterna_as_integer(laterna_json_parse(S("9223372036854775807"), &c)) == INT64_MAX && !laterna_failed(&c));
+    CHECK(laterna_as_integer(laterna_json_parse(S("-999999999999999999"), &c)) == -999999999999999999 && !laterna_failed(&c));
+    laterna_as_integer(laterna_json_parse(S("9223372036854775808"), &c));
+    CHECK(laterna_failed(&c));
+    c = fresh();
     laterna_json json = laterna_json_parse(S("{\"a\":[{\"b\":1},{\"b\":\"x\"}],\"a2\":{\"d\": [1, 2.50e1] },\"n\":null,\"k\":1,\"k\":-9223372036854775808}"), &c);
     CHECK(laterna_get_integer(json, "k") == INT64_MIN && !laterna_has(json, "n") && laterna_count(laterna_get(json, "a")) == 2);
     CHECK(laterna_is(laterna_source(laterna_get_object(json, "a2")), "{\"d\": [1, 2.50e1] }"));

@@ -1,0 +1,3 @@
+module order_summary
+
+go 1.25

@@ -1,0 +1,1 @@
+../../../../../plugins/sdk/go/json.go
