@@ -3,6 +3,7 @@
 //! Written as one would who has the contract and serde_json only. Its exact decimals are what this projection needs of them.
 
 #![allow(unsafe_code, reason = "what is generated needs it")]
+#![cfg_attr(not(target_arch = "wasm32"), allow(dead_code, reason = "what it exports is exported to an engine only"))]
 
 use laterna::projection::types::*;
 use serde::{Deserialize, Deserializer, de};
