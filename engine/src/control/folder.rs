@@ -354,24 +354,12 @@ impl Control {
                 };
                 self.supersede(sink, other, &digest, &on_the_way).await?;
                 // The generation that is filling becomes the live one later, so it must not fall back to the build before.
-                let generations =
-                    same.map(|rebuild| rebuild.generation).into_iter().chain(live.map(|live| live.number));
-                for generation in generations {
-                    let order = Order::Deploy {
-                        schema: Arc::clone(&schema),
-                        digest: digest.clone(),
-                        file: file_name.clone(),
-                        generation,
-                    };
+                for generation in same.map(|rebuild| rebuild.generation).into_iter().chain(live.map(|live| live.number))
+                {
                     let is_last = live.is_some_and(|live| live.number == generation);
-                    let asked = if is_last { asked } else { &on_the_way };
-                    // A person is waited with; a file comes again in the next round.
-                    done = if approved {
-                        self.order_patiently(sink, &order, asked).await?
-                    } else {
-                        self.order(sink, &order, asked).await?
-                    };
-                    crate::crash::point("deployed");
+                    let (schema, digest, file) = (Arc::clone(&schema), digest.clone(), file_name.clone());
+                    let order = Order::Deploy { schema, digest, file, generation };
+                    done = self.deploy(sink, &order, approved, if is_last { asked } else { &on_the_way }).await?;
                 }
             }
             PlanAction::Rebuild if !approved && self.settings(&name).on_change == OnChange::Hold => {
@@ -385,16 +373,7 @@ impl Control {
                     return Ok((plan, Done { changed: false, generation: None, rebuild }));
                 }
                 self.supersede(sink, active, &digest, &on_the_way).await?;
-                let settings = self.settings(&name);
-                let switch = if settings.rebuild_switch_manual { Switch::Manual } else { Switch::Auto };
-                let request = super::rebuild::Begin {
-                    plugin: Arc::clone(plugin),
-                    file: file_name.clone(),
-                    switch,
-                    rate_max: settings.rebuild_rate_max,
-                    force: false,
-                };
-                match self.begin(sink, request, asked).await {
+                match self.begin_as_set(sink, plugin, file, asked).await {
                     Ok(begun) => done = begun,
                     Err(error) if error.kind == ControlErrorKind::Conflict => {
                         self.order(sink, &Order::Hold { projection, digest, file: file_name }, &on_the_way).await?;
@@ -416,6 +395,41 @@ impl Control {
         }
         self.shared.wake.notify_one();
         Ok((plan, done))
+    }
+
+    /// Begins a rebuild with what the configuration says of its projection.
+    async fn begin_as_set(
+        &self,
+        sink: &Arc<dyn Sink>,
+        plugin: &Arc<Plugin>,
+        file: &str,
+        asked: &Asked,
+    ) -> Result<Done, ControlError> {
+        let settings = self.settings(&plugin.schema().descriptor.name);
+        let request = super::rebuild::Begin {
+            plugin: Arc::clone(plugin),
+            file: file.to_owned(),
+            switch: if settings.rebuild_switch_manual { Switch::Manual } else { Switch::Auto },
+            rate_max: settings.rebuild_rate_max,
+            force: false,
+        };
+        self.begin(sink, request, asked).await
+    }
+
+    /// A person is waited with; a file comes again in the next round.
+    async fn deploy(
+        &self,
+        sink: &Arc<dyn Sink>,
+        order: &Order,
+        patiently: bool,
+        asked: &Asked,
+    ) -> Result<Done, ControlError> {
+        let done = match patiently {
+            true => self.order_patiently(sink, order, asked).await?,
+            false => self.order(sink, order, asked).await?,
+        };
+        crate::crash::point("deployed");
+        Ok(done)
     }
 
     /// A rebuild of another build is called off by a newer one.

@@ -38,8 +38,11 @@ pub(super) struct Finishing {
     done: HashMap<RunnerKey, serde_json::Value>,
     /// When the last try failed.
     failed: HashMap<RunnerKey, Instant>,
-    task: Option<(RunnerKey, serde_json::Value, JoinHandle<Result<(), SinkError>>)>,
+    task: Option<FinishingTask>,
 }
+
+/// The generation whose indexes are being made, and its descriptor.
+type FinishingTask = (RunnerKey, serde_json::Value, JoinHandle<Result<(), SinkError>>);
 
 impl Finishing {
     /// The next generation that may lack an index.

@@ -170,10 +170,7 @@ impl Host {
         let failed = |what: &'static str| move |error: &dyn std::fmt::Display| PluginError::sandbox(what, error);
         let sandbox = Sandbox::start("sandbox", threads, false).map_err(|error| failed("threads")(&error))?;
         let background = Sandbox::start("background", 1, true).map_err(|error| failed("threads")(&error))?;
-        let functions = settings.keeps_functions;
-        let names = settings.names_for_perf;
-        let flavour =
-            |metering| Flavour::new(metering, threads, functions, names).map_err(|error| failed("engine")(&error));
+        let flavour = |metering| Flavour::new(metering, threads, &settings).map_err(|error| failed("engine")(&error));
         let inner = Inner {
             fast: flavour(Metering::Epoch)?,
             metered: flavour(Metering::Fuel)?,
@@ -300,12 +297,12 @@ impl Inner {
 
 impl Flavour {
     /// What runs all the time has slots, where the machine has the addresses for them; what hardly ever runs has none.
-    fn new(metering: Metering, threads: usize, keeps_functions: bool, names_for_perf: bool) -> wasmtime::Result<Self> {
+    fn new(metering: Metering, threads: usize, settings: &HostSettings) -> wasmtime::Result<Self> {
         let mut config = Self::config(metering);
-        if names_for_perf {
+        if settings.names_for_perf {
             config.profiler(ProfilingStrategy::PerfMap);
         }
-        if keeps_functions && metering == Metering::Epoch {
+        if settings.keeps_functions && metering == Metering::Epoch {
             static FUNCTIONS: LazyLock<Arc<Functions>> = LazyLock::new(Arc::default);
             config.enable_incremental_compilation(FUNCTIONS.clone())?;
         }

@@ -95,11 +95,14 @@ pub(super) fn select_ordered(stored: &str, table: &Table, limit: Option<u64>) ->
 
 /// Numbers and days are kept as text: the types of keys that SQLite by itself would not order as [`crate::change::Key`] does, each with the name of
 /// the order that every connection is given for it.
-pub(super) const ORDERS: [(ColumnType, &str, fn(&str, &str) -> Ordering); 3] = [
+pub(super) const ORDERS: [(ColumnType, &str, Collation); 3] = [
     (ColumnType::Decimal, "laterna_decimal", |a, b| order(Decimal::parse_stored, a, b)),
     (ColumnType::Timestamp, "laterna_timestamp", |a, b| order(parse_timestamp, a, b)),
     (ColumnType::Date, "laterna_date", |a, b| order(parse_date, a, b)),
 ];
+
+/// How two values as they are stored compare.
+type Collation = fn(&str, &str) -> Ordering;
 
 /// What cannot be read, because another program wrote it, comes first.
 fn order<T: Ord>(parse: impl Fn(&str) -> Result<T, ValueError>, a: &str, b: &str) -> Ordering {
