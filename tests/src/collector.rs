@@ -240,8 +240,8 @@ fn spans(request: &[u8]) -> Vec<Received> {
 }
 
 fn span_of(message: &[u8]) -> Received {
-    let text = |message, number| all(message, number).next().map(Field::text).unwrap_or_default();
-    let hex = |message, number| all(message, number).next().map(Field::hex).unwrap_or_default();
+    let text = |message: &[u8], number| all(message, number).next().map(Field::text).unwrap_or_default();
+    let hex = |message: &[u8], number| all(message, number).next().map(Field::hex).unwrap_or_default();
     let number = |number| all(message, number).next().map_or(0, Field::number);
     let status = all(message, 15).next().map(Field::bytes).unwrap_or_default();
     let is_error = all(status, 3).next().is_some_and(|code| code.number() == 2);
