@@ -359,7 +359,7 @@ impl Control {
                     let is_last = live.is_some_and(|live| live.number == generation);
                     let (schema, digest, file) = (Arc::clone(&schema), digest.clone(), file_name.clone());
                     let order = Order::Deploy { schema, digest, file, generation };
-                    done = self.deploy(sink, &order, approved, if is_last { asked } else { &on_the_way }).await?;
+                    done = self.order_deploy(sink, &order, approved, if is_last { asked } else { &on_the_way }).await?;
                 }
             }
             PlanAction::Rebuild if !approved && self.settings(&name).on_change == OnChange::Hold => {
@@ -417,7 +417,7 @@ impl Control {
     }
 
     /// A person is waited with; a file comes again in the next round.
-    async fn deploy(
+    async fn order_deploy(
         &self,
         sink: &Arc<dyn Sink>,
         order: &Order,
