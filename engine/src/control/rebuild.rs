@@ -428,11 +428,18 @@ fn survey(
                 |at: &HaltAt| at.topic == **topic && (halt.code == "topic_recreated" || at.partition == *partition);
             halt.at.as_ref().is_some_and(at)
         };
-        let other = stood
-            .and_then(|checkpoint| checkpoint.check(&log).err().or_else(|| halt.filter(is_known).cloned()))
-            .filter(|halt| matches!(halt.code, "topic_recreated" | "offset_beyond_end"));
-        if let Some(halt) = &other {
-            lost.push(format!("{topic}/{partition}: {}", halt.reason));
+        // The ends are younger than the checkpoints, so a log that ends before one is not the log that was applied.
+        let shorter = |checkpoint: &Checkpoint| {
+            let (next, end) = (checkpoint.next_offset, log.end);
+            (next > end).then(|| format!("the log ends at {end}, before the checkpoint {next}"))
+        };
+        let named = |checkpoint: &Checkpoint| {
+            let halt = checkpoint.check(&log).err().or_else(|| halt.filter(is_known).cloned())?;
+            matches!(halt.code, "topic_recreated" | "offset_beyond_end").then_some(halt.reason)
+        };
+        let other = stood.and_then(|checkpoint| named(checkpoint).or_else(|| shorter(checkpoint)));
+        if let Some(reason) = &other {
+            lost.push(format!("{topic}/{partition}: {reason}"));
         } else if let Some(began) = began.filter(|began| log.start > *began) {
             lost.push(format!("{topic}/{partition} began at {began} and the log now at {}", log.start));
         }

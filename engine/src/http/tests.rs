@@ -237,7 +237,7 @@ async fn bodies_are_what_they_must_be() {
     let path = "/api/v1/projections/order_summary/rebuilds";
     for (body, status, code, says) in [
         (r#"{"swich":"auto"}"#, 422, "body_invalid", "did you mean \"switch\"?"),
-        (r#"{"zzzzzz":1}"#, 422, "body_invalid", "known are switch, max_rate"),
+        (r#"{"zzzzzz":1}"#, 422, "body_invalid", "known are switch, build, max_rate, force, dry_run"),
         (r#"{"switch":"later"}"#, 422, "body_invalid", "auto"),
         (r#"{"max_rate":0}"#, 422, "body_invalid", "max_rate"),
         (r#"{"max_rate":-1}"#, 422, "body_invalid", "body"),
