@@ -179,7 +179,7 @@ async fn a_rebuild_survives_kills_and_goes_on_from_its_checkpoint() {
     let projections = [LEDGER, COUNTER, CHAIN, SERIAL_LAST];
     let home = stage.home(&projections.map(|projection| projection.name));
     let mut observers = projections.map(|projection| stage.observe(projection));
-    let load = stage.load("kills during rebuilds, load", 800);
+    let load = stage.load("kills during rebuilds, load", 300);
     let mut engine = home.start();
     progress(&mut observers, 5, &mut [&mut engine]);
     for projection in projections {
@@ -208,7 +208,7 @@ async fn two_engines_share_a_rebuild_and_its_swap() {
     let stage = Stage::new(4).await;
     let home = stage.home(&["counter", "ledger"]);
     let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
-    let load = stage.load("two engines", 800);
+    let load = stage.load("two engines", 300);
     let (mut first, mut second) = (home.start(), home.start());
     progress(&mut observers, 3, &mut [&mut first, &mut second]);
     for (asked, other) in [(true, false), (false, true)] {
@@ -483,7 +483,7 @@ async fn a_database_that_restarts_changes_nothing_about_a_rebuild() {
     let mut stage = Stage::new(4).await;
     let home = stage.home(&["counter", "ledger"]);
     let mut observers = [stage.observe(COUNTER), stage.observe(LEDGER)];
-    let load = stage.load("database restarts", 800);
+    let load = stage.load("database restarts", 300);
     let mut engine = home.start();
     progress(&mut observers, 5, &mut [&mut engine]);
     let begun = engine.ask("POST", &rebuilds("counter"), Some(&json!({})));
